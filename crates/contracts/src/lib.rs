@@ -1,0 +1,47 @@
+//! The wire contract of Nexus: what is said on the bus, and nothing else.
+//!
+//! Owns the envelope, ids, subjects, every event's payload, and their JSON Schemas.
+//! Does no I/O, knows no clock and no random numbers: times and ids come in as values.
+
+mod agent;
+mod dead;
+mod envelope;
+mod event_type;
+mod ids;
+mod inference;
+mod memory;
+mod metadata;
+mod orchestrator;
+mod request;
+mod run;
+pub mod schema;
+mod subject;
+mod timestamp;
+mod token;
+mod tool;
+
+pub use agent::{AgentDefinition, AgentSnapshot, Budget, CallLimits, OnMessage};
+pub use dead::DeadLetter;
+pub use envelope::{DecodeError, Event, Open, Payload, RawEvent};
+pub use event_type::EventType;
+pub use ids::{
+    LOCAL_TENANT, TenantId, command_id, derived_id, edge_id, span_id, traceparent,
+};
+pub use inference::{
+    ChunkDelta, Finish, InferenceChunk, InferenceError, InferenceOutcome, InferenceRequest,
+    InferenceResponse, Message, Part, RequestedCall, Role, Sampling, Usage,
+};
+pub use memory::{MemoryRecall, MemoryRecalled, RecalledTurn};
+pub use metadata::Metadata;
+pub use orchestrator::OrchestratorEpoch;
+pub use request::{IncomingRequest, Outcome, ProcessedRequest, RunUsage};
+pub use run::{RunCancel, RunConfiguration, RunStarted, RunTimeout, TimeoutScope};
+pub use subject::{
+    PARTITIONS, Partition, Pattern, StoredSubject, Subject, SubjectError, epoch_subject,
+};
+pub use timestamp::Timestamp;
+pub use token::{Token, TokenError};
+pub use tool::{Effect, ToolExecute, ToolOutcome, ToolResult, ToolSpec};
+
+/// Unknown fields of an object, kept as they came.
+pub type Extra = serde_json::Map<String, serde_json::Value>;

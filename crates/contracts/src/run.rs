@@ -1,0 +1,73 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::agent::AgentSnapshot;
+use crate::envelope::Payload;
+use crate::event_type::EventType;
+
+/// A run begins: everything that its decisions will depend on is fixed here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunStarted {
+    /// Id of the `requests.incoming`; also the run's id.
+    pub request: Uuid,
+    /// Version of the engine that decides.
+    pub engine: u32,
+    pub configuration: RunConfiguration,
+}
+
+impl Payload for RunStarted {
+    const TYPE: EventType = EventType::RunsStarted;
+    const SCHEMA: u16 = 1;
+}
+
+/// What the configuration says about a run that is about to begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum RunConfiguration {
+    Accepted {
+        agent: Box<AgentSnapshot>,
+    },
+    /// There is no such tenant or agent: the request ends here, visibly.
+    Refused {
+        code: String,
+        message: String,
+    },
+}
+
+/// A person ends a run, or takes a waiting request back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunCancel {
+    /// Id of the request.
+    pub run: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Payload for RunCancel {
+    const TYPE: EventType = EventType::RunsCancel;
+    const SCHEMA: u16 = 1;
+}
+
+/// A deadline that the engine set has passed without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunTimeout {
+    pub run: Uuid,
+    pub scope: TimeoutScope,
+}
+
+impl Payload for RunTimeout {
+    const TYPE: EventType = EventType::RunsTimeout;
+    const SCHEMA: u16 = 1;
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TimeoutScope {
+    Run,
+    /// One call: the id of its `memory.recall`, `inference.request` or `tools.execute`.
+    Call {
+        call: Uuid,
+    },
+}
