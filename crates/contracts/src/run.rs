@@ -42,6 +42,9 @@ pub struct RunCancel {
     pub run: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Set by the orchestrator when it has to give the run up: the code that it fails with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl Payload for RunCancel {

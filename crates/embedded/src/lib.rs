@@ -22,15 +22,18 @@ mod lock;
 mod nats;
 mod port;
 mod postgres;
+mod supervise;
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 pub use error::Error;
 pub use find::{PostgresInstall, find_nats, find_postgres};
 pub use lock::DataLock;
 
 use account::Account;
-use child::Supervised;
+use supervise::Supervised;
 
 /// What to start, and where it keeps its data.
 #[derive(Debug, Clone)]
@@ -113,4 +116,22 @@ impl Servers {
     pub async fn stop(self) {
         tokio::join!(self.nats.stop(), self.postgres.stop());
     }
+}
+
+fn make_run_folder(data: &Path) -> Result<PathBuf, Error> {
+    let run = data.join("run");
+    fs::create_dir_all(&run).map_err(Error::io("making the folder", &run))?;
+    Ok(run)
+}
+
+/// 128 random bits in hexadecimal, which need no quoting anywhere.
+fn secret() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// Looking for binaries runs them.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::io("looking for", Path::new("server binaries"))(io::Error::other(error)))?
 }

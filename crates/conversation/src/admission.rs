@@ -1,0 +1,135 @@
+//! Which request runs, which waits, which is taken back.
+
+use nexus_contracts::{
+    Event, IncomingRequest, Metadata, OnMessage, Outcome, ProcessedRequest, RunCancel, RunUsage,
+};
+
+use crate::command::Issuer;
+use crate::input::Input;
+use crate::run::{self, Flow};
+use crate::state::{Conversation, Phase, Request, Run, sha256};
+use crate::step::Verdict;
+
+pub(crate) fn admit(
+    conversation: &mut Conversation,
+    event: &Event<IncomingRequest>,
+    input: &Input<'_>,
+    issuer: &mut Issuer<'_>,
+) -> Verdict {
+    if conversation.knows(event.id, input.stored_at) {
+        return Verdict::Repeated;
+    }
+    conversation.known.insert(event.id, input.stored_at);
+    let request = Request {
+        id: event.id,
+        stored_at: input.stored_at,
+        place: place(&event.metadata),
+        payload: event.payload.known.clone(),
+        digest: sha256(input.bytes),
+    };
+    let Some(run) = conversation.active.as_mut() else {
+        activate(conversation, request, issuer);
+        return Verdict::Applied;
+    };
+    let policy = run.agent.as_ref().map(|agent| agent.definition.on_message);
+    match (policy, &run.phase) {
+        (_, Phase::Ending) | (None | Some(OnMessage::Queue), _) => {
+            conversation.queue.push_back(request);
+        }
+        (Some(OnMessage::Steer), _) => {
+            run.absorb(input.bytes);
+            run.steering.push(request);
+        }
+        (Some(OnMessage::Interrupt), _) => {
+            conversation.queue.push_back(request);
+            run.begin_step(input.bytes);
+            let reason = "Interrupted by a newer message.".to_owned();
+            run::end(run, Outcome::Cancelled { reason }, issuer);
+        }
+    }
+    Verdict::Applied
+}
+
+pub(crate) fn cancel(
+    conversation: &mut Conversation,
+    cancel: &RunCancel,
+    input: &Input<'_>,
+    issuer: &mut Issuer<'_>,
+) -> Verdict {
+    let reason = cancel.reason.clone().unwrap_or_else(|| "Cancelled.".to_owned());
+    let outcome = match &cancel.failure {
+        Some(code) => Outcome::Failed { code: code.clone(), message: reason },
+        None => Outcome::Cancelled { reason },
+    };
+    if let Some(run) = conversation.active.as_mut() {
+        if run.id() == cancel.run && !matches!(run.phase, Phase::Ending) {
+            run.begin_step(input.bytes);
+            let flow = run::end(run, outcome, issuer);
+            debug_assert_eq!(flow, Flow::Ended);
+            for request in run.steering.drain(..).rev() {
+                conversation.queue.push_front(request);
+            }
+            return Verdict::Applied;
+        }
+        if let Some(at) = run.steering.iter().position(|request| request.id == cancel.run) {
+            let request = run.steering.remove(at);
+            end_waiting(&request, outcome, issuer);
+            return Verdict::Applied;
+        }
+    }
+    let Some(at) = conversation.queue.iter().position(|request| request.id == cancel.run) else {
+        return Verdict::Late;
+    };
+    if let Some(request) = conversation.queue.remove(at) {
+        end_waiting(&request, outcome, issuer);
+    }
+    Verdict::Applied
+}
+
+/// The active run's own last word has been read back: the next request may start.
+pub(crate) fn processed(
+    conversation: &mut Conversation,
+    processed: &ProcessedRequest,
+    input: &Input<'_>,
+    issuer: &mut Issuer<'_>,
+) -> Verdict {
+    conversation.last_reply = conversation.last_reply.max(input.sequence);
+    let Some(run) = conversation.active.as_ref() else { return Verdict::Applied };
+    if run.id() != processed.request {
+        return Verdict::Applied;
+    }
+    if !matches!(run.phase, Phase::Ending) {
+        return Verdict::Late;
+    }
+    conversation.active = None;
+    if let Some(request) = conversation.queue.pop_front() {
+        activate(conversation, request, issuer);
+    }
+    Verdict::Applied
+}
+
+fn activate(conversation: &mut Conversation, request: Request, issuer: &mut Issuer<'_>) {
+    let mut run = Run::new(request);
+    issuer.start(&mut run);
+    conversation.active = Some(run);
+}
+
+/// Ends a request that never got a run.
+///
+/// Its command stands behind the place of the `runs.started` that it would have had.
+pub(crate) fn end_waiting(request: &Request, outcome: Outcome, issuer: &mut Issuer<'_>) {
+    let mut run = Run::new(request.clone());
+    run.issued = 1;
+    let payload =
+        ProcessedRequest { request: request.id, outcome, model: None, usage: RunUsage::default() };
+    issuer.issue(&mut run, payload);
+}
+
+/// What the run's events inherit from its request.
+fn place(metadata: &Metadata) -> Metadata {
+    Metadata {
+        user: metadata.user.clone(),
+        agent: metadata.agent.clone(),
+        ..Metadata::at(metadata.tenant, metadata.channel.clone(), metadata.conversation.clone())
+    }
+}

@@ -1,0 +1,37 @@
+//! What a model is shown.
+
+use nexus_contracts::{Message, RecalledTurn, Role};
+
+use crate::state::Run;
+
+/// Begins the run's conversation with the model: instructions, what was said before, the request.
+pub(crate) fn begin(run: &mut Run, turns: &[RecalledTurn]) {
+    let instructions = run.agent.as_ref().map(|agent| agent.definition.instructions.trim());
+    if let Some(text) = instructions.filter(|text| !text.is_empty()) {
+        run.messages.push(Message::text(Role::System, text));
+    }
+    let before = run.messages.len();
+    match run.request.payload.history.take() {
+        Some(history) => run.messages.extend(history),
+        None => run.messages.extend(turns.iter().flat_map(|turn| {
+            [
+                Message::text(Role::User, turn.input.clone()),
+                Message::text(Role::Assistant, turn.output.clone()),
+            ]
+        })),
+    }
+    run.history = run.messages.len() - before;
+    run.messages.push(Message::text(Role::User, run.request.payload.text.clone()));
+}
+
+/// Forgets the oldest message of what was said before; `false` when none is left.
+pub(crate) fn drop_oldest(run: &mut Run) -> bool {
+    if run.history == 0 {
+        return false;
+    }
+    let first = run.messages.iter().position(|message| message.role != Role::System);
+    let Some(first) = first else { return false };
+    run.messages.remove(first);
+    run.history -= 1;
+    true
+}

@@ -1,0 +1,342 @@
+//! One run, from its start to its one final reply.
+
+use nexus_contracts::{
+    Effect, Finish, InferenceOutcome, InferenceRequest, InferenceResponse, MemoryRecall,
+    MemoryRecalled, Message, Outcome, Part, ProcessedRequest, RequestedCall, Role,
+    RunConfiguration, RunStarted, Sampling, TimeoutScope, ToolExecute, ToolOutcome, ToolSpec,
+    Usage,
+};
+use uuid::Uuid;
+
+use crate::MAX_COMMAND_BYTES;
+use crate::command::Issuer;
+use crate::prompt;
+use crate::state::{Call, Phase, Run, ToolCall};
+
+/// Allowance for the way of an answer through the bus.
+const TRANSIT_MS: u64 = 5_000;
+
+/// Whether a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Goes,
+    Ended,
+    /// The input answers nothing that is open.
+    Late,
+}
+
+pub(crate) fn started(
+    run: &mut Run,
+    started: &RunStarted,
+    last_reply: u64,
+    bytes: &[u8],
+    issuer: &mut Issuer<'_>,
+) -> Flow {
+    if !matches!(run.phase, Phase::Starting) {
+        return Flow::Late;
+    }
+    run.begin_step(bytes);
+    let agent = match &started.configuration {
+        RunConfiguration::Accepted { agent } => agent.as_ref().clone(),
+        RunConfiguration::Refused { code, message } => {
+            return fail(run, code, message.clone(), issuer);
+        }
+    };
+    run.request.place.agent = Some(agent.definition.name.clone());
+    let (turns, limits) = (agent.definition.recall_turns, agent.definition.limits);
+    run.agent = Some(agent);
+    if run.request.payload.history.is_some() || turns == 0 {
+        prompt::begin(run, &[]);
+        return think(run, issuer);
+    }
+    let recall = MemoryRecall {
+        request: run.id(),
+        query: run.request.payload.text.clone(),
+        turns,
+        no_older_than: last_reply,
+        wait_ms: limits.recall_ms,
+    };
+    let id = issuer.issue(run, recall);
+    let allowed_ms = limits.start_within_ms + limits.recall_ms + TRANSIT_MS;
+    run.phase = Phase::Recalling(Call { id, allowed_ms });
+    Flow::Goes
+}
+
+pub(crate) fn recalled(
+    run: &mut Run,
+    recalled: &MemoryRecalled,
+    bytes: &[u8],
+    issuer: &mut Issuer<'_>,
+) -> Flow {
+    match &run.phase {
+        Phase::Recalling(call) if call.id == recalled.call => {}
+        _ => return Flow::Late,
+    }
+    run.begin_step(bytes);
+    prompt::begin(run, &recalled.turns);
+    think(run, issuer)
+}
+
+pub(crate) fn responded(
+    run: &mut Run,
+    response: &InferenceResponse,
+    bytes: &[u8],
+    issuer: &mut Issuer<'_>,
+) -> Flow {
+    match &run.phase {
+        Phase::Thinking(call) if call.id == response.call => {}
+        _ => return Flow::Late,
+    }
+    run.begin_step(bytes);
+    run.model = Some(response.model.clone());
+    match &response.outcome {
+        InferenceOutcome::Completed { text, tool_calls, finish, usage } => {
+            count(run, *usage);
+            if tool_calls.is_empty() {
+                answer(run, text, *finish, issuer)
+            } else {
+                act(run, text, tool_calls, issuer)
+            }
+        }
+        InferenceOutcome::Failed(error) => fail(run, &error.code, error.message.clone(), issuer),
+        InferenceOutcome::Cancelled => {
+            fail(run, "inference_cancelled", "The model call was cancelled.".to_owned(), issuer)
+        }
+    }
+}
+
+pub(crate) fn tool_ended(
+    run: &mut Run,
+    call: Uuid,
+    outcome: ToolOutcome,
+    bytes: &[u8],
+    issuer: &mut Issuer<'_>,
+) -> Flow {
+    let Phase::Acting(calls) = &mut run.phase else { return Flow::Late };
+    let Some(open) = calls.iter_mut().find(|open| open.id == call && open.outcome.is_none()) else {
+        return Flow::Late;
+    };
+    open.outcome = Some(outcome);
+    let all_ended = calls.iter().all(|call| call.outcome.is_some());
+    if !all_ended {
+        run.absorb(bytes);
+        return Flow::Goes;
+    }
+    run.begin_step(bytes);
+    observe(run);
+    think(run, issuer)
+}
+
+pub(crate) fn timed_out(
+    run: &mut Run,
+    scope: TimeoutScope,
+    bytes: &[u8],
+    issuer: &mut Issuer<'_>,
+) -> Flow {
+    let TimeoutScope::Call { call } = scope else {
+        run.begin_step(bytes);
+        let text = "The request took longer than its time budget allows.".to_owned();
+        return fail(run, "run_timeout", text, issuer);
+    };
+    match &run.phase {
+        Phase::Recalling(open) if open.id == call => {
+            run.begin_step(bytes);
+            prompt::begin(run, &[]);
+            think(run, issuer)
+        }
+        Phase::Thinking(open) if open.id == call => {
+            run.begin_step(bytes);
+            let text = "The model did not answer in time. Please try again.".to_owned();
+            fail(run, "inference_timeout", text, issuer)
+        }
+        Phase::Acting(calls) => {
+            let open = calls.iter().find(|open| open.id == call);
+            let Some(open) = open else { return Flow::Late };
+            let outcome = if open.has_effect {
+                ToolOutcome::Unknown { message: "the tool did not answer in time".to_owned() }
+            } else {
+                let message = "the tool did not answer in time".to_owned();
+                ToolOutcome::Failed { code: "timeout".to_owned(), message }
+            };
+            tool_ended(run, call, outcome, bytes, issuer)
+        }
+        Phase::Starting | Phase::Recalling(_) | Phase::Thinking(_) | Phase::Ending => Flow::Late,
+    }
+}
+
+/// Ends the run with its one final reply.
+pub(crate) fn end(run: &mut Run, outcome: Outcome, issuer: &mut Issuer<'_>) -> Flow {
+    let payload = ProcessedRequest {
+        request: run.id(),
+        outcome,
+        model: run.model.clone(),
+        usage: run.usage,
+    };
+    issuer.issue(run, payload);
+    run.phase = Phase::Ending;
+    run.messages.clear();
+    Flow::Ended
+}
+
+fn fail(run: &mut Run, code: &str, message: String, issuer: &mut Issuer<'_>) -> Flow {
+    end(run, Outcome::Failed { code: code.to_owned(), message }, issuer)
+}
+
+fn count(run: &mut Run, usage: Usage) {
+    run.usage.input_tokens = run.usage.input_tokens.saturating_add(usage.input_tokens);
+    run.usage.output_tokens = run.usage.output_tokens.saturating_add(usage.output_tokens);
+}
+
+fn answer(run: &mut Run, text: &str, finish: Finish, issuer: &mut Issuer<'_>) -> Flow {
+    if text.trim().is_empty() {
+        let (code, message) = match finish {
+            Finish::ContentFilter => {
+                ("content_filter", "The provider's content filter withheld the answer.")
+            }
+            Finish::Stop | Finish::Length | Finish::ToolCalls => {
+                ("empty_answer", "The model gave an empty answer. Please try again.")
+            }
+        };
+        return fail(run, code, message.to_owned(), issuer);
+    }
+    end(run, Outcome::Answered { text: text.to_owned() }, issuer)
+}
+
+/// Asks the model, with everything known so far.
+fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
+    let Some(agent) = run.agent.as_ref() else {
+        return fail(run, "no_agent", "The run has no agent.".to_owned(), issuer);
+    };
+    let (budget, limits) = (agent.definition.budget, agent.definition.limits);
+    if run.usage.model_calls >= budget.model_calls {
+        let text = format!("The request needs more than {} model calls.", budget.model_calls);
+        return fail(run, "budget_model_calls", text, issuer);
+    }
+    if run.usage.input_tokens.saturating_add(run.usage.output_tokens) >= budget.tokens {
+        let text = format!("The request needs more than {} tokens.", budget.tokens);
+        return fail(run, "budget_tokens", text, issuer);
+    }
+    let model = run.request.payload.model.clone();
+    let mut request = InferenceRequest {
+        model: model.unwrap_or_else(|| agent.definition.model.clone()),
+        messages: Vec::new(),
+        tools: agent.tools.clone(),
+        sampling: Sampling::default(),
+        number: run.usage.model_calls + 1,
+        start_within_ms: limits.start_within_ms,
+        timeout_ms: limits.inference_ms,
+    };
+    hear_steering(run, issuer);
+    loop {
+        request.messages.clone_from(&run.messages);
+        if let Some(id) = issuer.issue_within(run, &request, MAX_COMMAND_BYTES) {
+            run.usage.model_calls += 1;
+            let allowed_ms = limits.start_within_ms + limits.inference_ms + TRANSIT_MS;
+            run.phase = Phase::Thinking(Call { id, allowed_ms });
+            return Flow::Goes;
+        }
+        if !prompt::drop_oldest(run) {
+            let text = "The conversation is too long for one model call.".to_owned();
+            return fail(run, "context_too_long", text, issuer);
+        }
+    }
+}
+
+/// Puts the messages that arrived meanwhile behind what the model has seen.
+fn hear_steering(run: &mut Run, issuer: &mut Issuer<'_>) {
+    for request in std::mem::take(&mut run.steering) {
+        run.messages.push(Message::text(Role::User, request.payload.text.clone()));
+        let payload = ProcessedRequest {
+            request: request.id,
+            outcome: Outcome::Steered { into: run.id() },
+            model: None,
+            usage: Default::default(),
+        };
+        issuer.issue_about(run, request.id, &request.place, payload);
+    }
+}
+
+/// Issues the tool calls that the model asks for, all at once.
+fn act(run: &mut Run, text: &str, asked: &[RequestedCall], issuer: &mut Issuer<'_>) -> Flow {
+    let Some(agent) = run.agent.clone() else {
+        return fail(run, "no_agent", "The run has no agent.".to_owned(), issuer);
+    };
+    let wanted = run.usage.tool_calls.saturating_add(u32::try_from(asked.len()).unwrap_or(u32::MAX));
+    if wanted > agent.definition.budget.tool_calls {
+        let limit = agent.definition.budget.tool_calls;
+        let text = format!("The request needs more than {limit} tool calls.");
+        return fail(run, "budget_tool_calls", text, issuer);
+    }
+    run.usage.tool_calls = wanted;
+    let mut parts = Vec::with_capacity(asked.len() + 1);
+    if !text.is_empty() {
+        parts.push(Part::Text { text: text.to_owned() });
+    }
+    let limits = agent.definition.limits;
+    let mut calls = Vec::with_capacity(asked.len());
+    for (index, call) in (0_u32..).zip(asked) {
+        let spec = agent.tools.iter().find(|spec| spec.name == call.tool);
+        let timeout_ms = spec.map_or(0, |spec| spec.timeout_ms.min(limits.tool_ms));
+        let (id, outcome) = match spec {
+            Some(spec) => {
+                let execute = ToolExecute {
+                    tool: call.tool.clone(),
+                    arguments: call.arguments.clone(),
+                    effect: spec.effect,
+                    index,
+                    start_within_ms: limits.start_within_ms,
+                    timeout_ms,
+                };
+                (issuer.issue(run, execute), None)
+            }
+            None => (issuer.next_id(run), Some(refused(&call.tool, &agent.tools))),
+        };
+        if outcome.is_some() {
+            run.issued += 1;
+        }
+        parts.push(Part::ToolCall {
+            call: id,
+            provider_id: call.provider_id.clone(),
+            tool: call.tool.clone(),
+            arguments: call.arguments.clone(),
+        });
+        calls.push(ToolCall {
+            id,
+            provider_id: call.provider_id.clone(),
+            tool: call.tool.clone(),
+            has_effect: spec.is_some_and(|spec| spec.effect != Effect::Read),
+            allowed_ms: limits.start_within_ms + timeout_ms + TRANSIT_MS,
+            outcome,
+        });
+    }
+    run.messages.push(Message { role: Role::Assistant, parts });
+    let all_refused = calls.iter().all(|call| call.outcome.is_some());
+    run.phase = Phase::Acting(calls);
+    if all_refused {
+        observe(run);
+        return think(run, issuer);
+    }
+    Flow::Goes
+}
+
+fn refused(tool: &str, allowed: &[ToolSpec]) -> ToolOutcome {
+    let names: Vec<&str> = allowed.iter().map(|spec| spec.name.as_str()).collect();
+    let message = format!("there is no tool {tool:?} for this agent; it has: {}", names.join(", "));
+    ToolOutcome::Failed { code: "tool_not_allowed".to_owned(), message }
+}
+
+/// Shows the model what its tool calls gave, in the order in which it asked.
+fn observe(run: &mut Run) {
+    let Phase::Acting(calls) = &mut run.phase else { return };
+    for call in std::mem::take(calls) {
+        let outcome = call.outcome.unwrap_or(ToolOutcome::Cancelled);
+        let part = Part::ToolResult {
+            call: call.id,
+            provider_id: call.provider_id,
+            tool: call.tool,
+            text: outcome.text(),
+            is_error: outcome.is_error(),
+        };
+        run.messages.push(Message { role: Role::Tool, parts: vec![part] });
+    }
+}
