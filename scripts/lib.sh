@@ -1,5 +1,9 @@
+# shellcheck shell=bash
 # Shared by the scripts: sourced, never run.
 
+# Given paths are relative to the caller's folder, which we leave.
+[ -z "${NEXUS_SERVERS:-}" ] || NEXUS_SERVERS=$(realpath -m "$NEXUS_SERVERS")
+[ -z "${NEXUS_DATA:-}" ] || NEXUS_DATA=$(realpath -m "$NEXUS_DATA")
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repo"
 
@@ -26,19 +30,28 @@ servers_folder() {
     fi
 }
 
-# step TEXT COMMAND...: runs it quietly, prints TEXT and the seconds; on failure its output too.
+# step TEXT COMMAND...: runs it quietly and prints TEXT with the seconds; on failure its output too.
 step() {
-    local text=$1 log began=$SECONDS
+    local text=$1 log status began=$SECONDS
     shift
     log=$(mktemp)
-    if "$@" >"$log" 2>&1; then
-        echo "$text: $((SECONDS - began)) s"
-        rm -f "$log"
-    else
+    printf '%s: ' "$text"
+    # Not `if "$@"`: bash ignores `set -e` inside a function that is a condition.
+    set +e
+    (
+        set -e
+        "$@"
+    ) >"$log" 2>&1 </dev/null
+    status=$?
+    set -e
+    if [ "$status" != 0 ]; then
+        echo "failed after $((SECONDS - began)) s"
         cat "$log" >&2
         rm -f "$log"
-        die "$text failed after $((SECONDS - began)) s: $*"
+        die "failed: $*"
     fi
+    echo "$((SECONDS - began)) s"
+    rm -f "$log"
 }
 
 need_cargo() {

@@ -2,11 +2,10 @@
 //!
 //! `hold DATA SERVERS` prints the NATS URL, the database URL and both process ids.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
 
 use nexus_embedded::{Config, DataLock, Durability, Servers};
-use tokio::io::AsyncReadExt as _;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,7 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         servers.postgres_pid(),
         began.elapsed().as_millis()
     )?;
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    // Blocks this thread only: supervision runs on the others.
+    io::stdin().read_to_end(&mut Vec::new())?;
     servers.stop().await;
     Ok(())
 }

@@ -2,7 +2,9 @@
 
 use std::fs::{self, DirBuilder, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
+};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -38,7 +40,11 @@ impl Account {
             Self::Ourselves { .. } => 0o700,
             Self::Nobody => 0o711,
         };
-        DirBuilder::new().recursive(true).mode(mode).create(data).map_err(Error::io("making the folder", data))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(data)
+            .map_err(Error::io("making the folder", data))?;
         let data = data.canonicalize().map_err(Error::io("finding", data))?;
         self.check_reach(&data)?;
         Ok(data)
@@ -52,12 +58,18 @@ impl Account {
             }
             Ok(()) | Err(_) => {}
         }
-        let owner = fs::metadata(folder).map_err(Error::io("reading", folder))?.uid();
+        let owner = fs::metadata(folder)
+            .map_err(Error::io("reading", folder))?
+            .uid();
         match self {
-            Self::Ourselves { user } if owner != user => {
-                Err(Error::OtherOwner { folder: folder.to_path_buf(), owner, user })
+            Self::Ourselves { user } if owner != user => Err(Error::OtherOwner {
+                folder: folder.to_path_buf(),
+                owner,
+                user,
+            }),
+            Self::Nobody if owner != NOBODY => {
+                give(folder).map_err(Error::io("changing the owner of", folder))
             }
-            Self::Nobody if owner != NOBODY => give(folder).map_err(Error::io("changing the owner of", folder)),
             Self::Ourselves { .. } | Self::Nobody => Ok(()),
         }
     }
@@ -66,7 +78,12 @@ impl Account {
     pub(crate) fn write_private(self, path: &Path, text: &str) -> Result<(), Error> {
         let part = path.with_added_extension("part");
         let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&part)?;
             file.write_all(text.as_bytes())?;
             if let Some((user, group)) = self.switch() {
                 chown(&part, Some(user), Some(group))?;
@@ -87,7 +104,10 @@ impl Account {
         for folder in folders {
             let metadata = fs::metadata(folder).map_err(Error::io("reading", folder))?;
             if !nobody_enters(&metadata) {
-                return Err(Error::Unreachable { folder: folder.to_path_buf(), path: path.to_path_buf() });
+                return Err(Error::Unreachable {
+                    folder: folder.to_path_buf(),
+                    path: path.to_path_buf(),
+                });
             }
         }
         Ok(())
@@ -119,7 +139,8 @@ mod tests {
 
     #[test]
     fn a_closed_parent_is_named() {
-        let data = tempfile::tempdir().unwrap(); // mode 0700
+        let data = tempfile::tempdir().unwrap();
+        fs::set_permissions(data.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let child = data.path().join("a/b");
         fs::create_dir_all(&child).unwrap();
 

@@ -84,7 +84,12 @@ impl Servers {
             nats::start(&data, &config, account),
             postgres::start(&data, &config, account),
         )?;
-        Ok(Self { nats, nats_url, postgres, database_url })
+        Ok(Self {
+            nats,
+            nats_url,
+            postgres,
+            database_url,
+        })
     }
 
     /// `nats://TOKEN@127.0.0.1:PORT`, the same across restarts.
@@ -130,8 +135,10 @@ fn secret() -> String {
 }
 
 /// Looking for binaries runs them.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::io("looking for", Path::new("server binaries"))(io::Error::other(error)))?
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::io("looking for", Path::new("server binaries"))(io::Error::other(error))
+    })?
 }

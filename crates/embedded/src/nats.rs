@@ -31,7 +31,9 @@ impl Server for Nats {
     fn prepare(&self) -> Result<(), Error> {
         let ports = self.launch.folder.join("ports");
         match fs::remove_dir_all(&ports) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("removing", &ports)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("removing", &ports)(error));
+            }
             Ok(()) | Err(_) => {}
         }
         self.launch.account.make_folder(&ports)
@@ -39,12 +41,19 @@ impl Server for Nats {
 
     /// The server writes this file when JetStream is recovered and it listens.
     fn is_ready(&self, pid: u32) -> bool {
-        self.launch.folder.join(format!("ports/nats-server_{pid}.ports")).exists()
+        self.launch
+            .folder
+            .join(format!("ports/nats-server_{pid}.ports"))
+            .exists()
     }
 }
 
 /// Starts the server on the data folder; returns it with its URL.
-pub(crate) async fn start(data: &Path, config: &Config, account: Account) -> Result<(Supervised, String), Error> {
+pub(crate) async fn start(
+    data: &Path,
+    config: &Config,
+    account: Account,
+) -> Result<(Supervised, String), Error> {
     let servers = config.servers.clone();
     let program = crate::blocking(move || find_nats(&servers)).await?;
     account.check_reach(&program)?;
@@ -73,7 +82,10 @@ pub(crate) async fn start(data: &Path, config: &Config, account: Account) -> Res
     loop {
         let port = choice.choose()?;
         account.write_private(&conf, &configuration(port, &token, config.durability))?;
-        let server = Nats { launch: launch.clone(), pid_file: run.join("nats.pid") };
+        let server = Nats {
+            launch: launch.clone(),
+            pid_file: run.join("nats.pid"),
+        };
         match Supervised::start(server).await {
             Err(Error::Ended { .. }) if choice.was_overtaken(port) => {}
             Err(error) => return Err(error),

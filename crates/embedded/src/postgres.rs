@@ -42,14 +42,20 @@ impl Server for Postgres {
 
     /// As `pg_ctl` does: its own id in the first line, `ready` in the eighth.
     fn is_ready(&self, pid: u32) -> bool {
-        let Ok(text) = fs::read_to_string(self.cluster.join("postmaster.pid")) else { return false };
+        let Ok(text) = fs::read_to_string(self.cluster.join("postmaster.pid")) else {
+            return false;
+        };
         let mut lines = text.lines().map(str::trim);
         lines.next() == Some(pid.to_string().as_str()) && lines.nth(6) == Some("ready")
     }
 }
 
 /// Starts the server on the data folder; returns it with the owner's URL.
-pub(crate) async fn start(data: &Path, config: &Config, account: Account) -> Result<(Supervised, String), Error> {
+pub(crate) async fn start(
+    data: &Path,
+    config: &Config,
+    account: Account,
+) -> Result<(Supervised, String), Error> {
     let folder = data.join("postgres");
     account.make_folder(&folder)?;
     let run = crate::make_run_folder(data)?;
@@ -81,14 +87,20 @@ pub(crate) async fn start(data: &Path, config: &Config, account: Account) -> Res
     loop {
         let port = choice.choose()?;
         account.write_private(&cluster.join("postgresql.conf"), &configuration(port))?;
-        let server =
-            Postgres { launch: launch.clone(), pid_file: run.join("postgres.pid"), cluster: cluster.clone() };
+        let server = Postgres {
+            launch: launch.clone(),
+            pid_file: run.join("postgres.pid"),
+            cluster: cluster.clone(),
+        };
         match Supervised::start(server).await {
             Err(Error::Ended { .. }) if choice.was_overtaken(port) => {}
             Err(error) => return Err(error),
             Ok(server) => {
                 let password = password.trim();
-                return Ok((server, format!("postgres://nexus_owner:{password}@127.0.0.1:{port}/nexus")));
+                return Ok((
+                    server,
+                    format!("postgres://nexus_owner:{password}@127.0.0.1:{port}/nexus"),
+                ));
             }
         }
     }
@@ -102,7 +114,8 @@ async fn install(cluster: &Path, config: &Config) -> Result<PostgresInstall, Err
         let version = cluster.join("PG_VERSION");
         match fs::read_to_string(&version) {
             Ok(text) => {
-                let unreadable = |_| Error::io("reading", &version)(io::ErrorKind::InvalidData.into());
+                let unreadable =
+                    |_| Error::io("reading", &version)(io::ErrorKind::InvalidData.into());
                 find_postgres_major(&servers, text.trim().parse().map_err(unreadable)?, &cluster)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => find_postgres(&servers),
@@ -114,60 +127,77 @@ async fn install(cluster: &Path, config: &Config) -> Result<PostgresInstall, Err
 
 /// Makes the cluster with role, database and extension beside its place, then moves it
 /// there: a start that is killed half way leaves nothing that the next one must trust.
-async fn make_cluster(cluster: &Path, install: &PostgresInstall, launch: &Launch) -> Result<(), Error> {
-    let Launch { folder, account, .. } = launch;
+async fn make_cluster(
+    cluster: &Path,
+    install: &PostgresInstall,
+    launch: &Launch,
+) -> Result<(), Error> {
+    let Launch {
+        folder, account, ..
+    } = launch;
     let new = folder.join("new");
     match fs::remove_dir_all(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("removing", &new)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("removing", &new)(error));
+        }
         Ok(()) | Err(_) => {}
     }
     let input = folder.join("input");
-    let tool = |name, arguments: Vec<String>| Launch {
-        name,
-        program: install.bin.join(name),
-        arguments: arguments.into_iter().map(Into::into).chain(["-D".into(), new.clone().into()]).collect(),
-        input: input.clone(),
-        ..launch.clone()
-    };
-    let run = async |launch: Launch, input: &str| {
-        account.write_private(&launch.input, input)?;
-        Child::spawn(&launch).await?.succeeded(&launch).await
+    // The tools' working folder is `folder`, so `new` needs no path.
+    let run = async |name: &'static str, arguments: &str, text: &str| {
+        account.write_private(&input, text)?;
+        let tool = Launch {
+            name,
+            program: install.bin.join(name),
+            arguments: arguments.split(' ').map(Into::into).collect(),
+            input: input.clone(),
+            ..launch.clone()
+        };
+        Child::spawn(&tool).await?.succeeded(&tool).await
     };
 
-    // Nobody knows the superuser's password: `ALTER EXTENSION` and the like are done
-    // with the server stopped, by `postgres --single`.
-    let mut initdb = words("--username=postgres --auth=scram-sha-256 --pwfile=/dev/stdin --encoding=UTF8 --locale=C");
-    if install.major >= 17 {
-        initdb.extend(words("--locale-provider=builtin --builtin-locale=C.UTF-8"));
-    }
-    run(tool("initdb", initdb), &format!("{}\n", crate::secret())).await?;
-
-    let single = |database: &str| {
-        let mut arguments = words("--single -c exit_on_error=true");
-        arguments.push(database.to_owned());
-        arguments
+    // The superuser's password is kept nowhere: what needs one is done with the server
+    // stopped, by `postgres --single`.
+    let locale = if install.major >= 17 {
+        "--locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
+    } else {
+        "--locale=C"
     };
-    let password = crate::secret();
+    let arguments = format!(
+        "-D new --username=postgres --auth=scram-sha-256 --pwfile=/dev/stdin --encoding=UTF8 {locale}"
+    );
+    run("initdb", &arguments, &crate::secret()).await?;
     // CREATEROLE: the migrations make the role that workers log in as.
+    let password = crate::secret();
     let owner = format!(
         "CREATE ROLE nexus_owner LOGIN NOSUPERUSER CREATEROLE PASSWORD '{password}'\nCREATE DATABASE nexus OWNER nexus_owner\n"
     );
-    run(tool("postgres", single("postgres")), &owner).await?;
-    run(tool("postgres", single("nexus")), "CREATE EXTENSION vector\n").await?;
+    run(
+        "postgres",
+        "--single -D new -c exit_on_error=true postgres",
+        &owner,
+    )
+    .await?;
+    run(
+        "postgres",
+        "--single -D new -c exit_on_error=true nexus",
+        "CREATE EXTENSION vector\n",
+    )
+    .await?;
     remove(&input)?;
 
     account.write_private(&new.join(PASSWORD), &format!("{password}\n"))?;
     fs::rename(&new, cluster).map_err(Error::io("making", cluster))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("syncing", folder))
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io("syncing", folder))
 }
 
 fn remove(file: &Path) -> Result<(), Error> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("removing", file)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("removing", file)(error))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }

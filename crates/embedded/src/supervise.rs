@@ -52,9 +52,19 @@ impl Supervised {
         let (pid_sender, pid) = watch::channel(child.pid());
         let (wanted, stopped) = watch::channel(true);
         let supervisor = tokio::spawn(async move {
-            Supervisor { server, pid: pid_sender, wanted: stopped }.run(child).await;
+            Supervisor {
+                server,
+                pid: pid_sender,
+                wanted: stopped,
+            }
+            .run(child)
+            .await;
         });
-        Ok(Self { pid, wanted, supervisor })
+        Ok(Self {
+            pid,
+            wanted,
+            supervisor,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -84,7 +94,7 @@ impl<S: Server> Supervisor<S> {
             let began = Instant::now();
             if let Some(mut child) = running.take() {
                 tokio::select! {
-                    () = self.unwanted() => return self.stop(child).await,
+                    () = unwanted(&mut self.wanted) => return self.stop(child).await,
                     status = child.ended(self.server.launch()) => self.report_end(child.pid(), status),
                 }
             }
@@ -92,7 +102,7 @@ impl<S: Server> Supervisor<S> {
                 back_off = BACK_OFF;
             }
             tokio::select! {
-                () = self.unwanted() => return,
+                () = unwanted(&mut self.wanted) => return,
                 () = sleep(back_off) => back_off = (back_off * 2).min(BACK_OFF_LIMIT),
             }
             running = match self.restart().await {
@@ -119,7 +129,11 @@ impl<S: Server> Supervisor<S> {
         match is_ready {
             Some(Ok(())) => {
                 self.pid.send_replace(child.pid());
-                tracing::info!(server = self.server.launch().name, pid = child.pid(), "embedded server is back");
+                tracing::info!(
+                    server = self.server.launch().name,
+                    pid = child.pid(),
+                    "embedded server is back"
+                );
                 Restart::Running(child)
             }
             Some(Err(error)) => Restart::Failed(error),
@@ -136,15 +150,15 @@ impl<S: Server> Supervisor<S> {
         let _ = fs::remove_file(self.server.pid_file());
     }
 
-    async fn unwanted(&mut self) {
-        unwanted(&mut self.wanted).await;
-    }
-
     fn report_end(&self, pid: u32, status: Result<std::process::ExitStatus, Error>) {
         let server = self.server.launch().name;
         match status {
-            Ok(status) => tracing::warn!(server, pid, %status, "embedded server died; starting it again"),
-            Err(error) => tracing::warn!(server, pid, error = %Chain(&error), "lost sight of an embedded server"),
+            Ok(status) => {
+                tracing::warn!(server, pid, %status, "embedded server died; starting it again");
+            }
+            Err(error) => {
+                tracing::warn!(server, pid, error = %Chain(&error), "lost sight of an embedded server");
+            }
         }
     }
 }
@@ -172,7 +186,9 @@ async fn spawn(server: &impl Server) -> Result<Child, Error> {
 }
 
 async fn ready(server: &impl Server, child: &mut Child) -> Result<(), Error> {
-    child.ready(server.launch(), READY_LIMIT, |pid| server.is_ready(pid)).await
+    child
+        .ready(server.launch(), READY_LIMIT, |pid| server.is_ready(pid))
+        .await
 }
 
 /// An error with its causes.

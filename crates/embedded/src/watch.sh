@@ -6,7 +6,6 @@ shift 3
 exec 3<&0
 (cd "$folder" && exec "$@") <"$input" >&2 3<&- &
 server=$!
-echo "$server"
 (
     read -r line <&3
     kill -s "$signal" "$server"
@@ -18,7 +17,9 @@ echo "$server"
     kill -s KILL "$server"
 ) >/dev/null 2>&1 &
 watch=$!
-wait "$server"
+# Only now: should the owner be gone already, this line kills the shell but not the subshell.
+echo "$server"
+wait "$server" 2>/dev/null
 status=$?
 kill "$watch" 2>/dev/null
 exit "$status"

@@ -5,7 +5,7 @@ const FENCE = /^( {0,3})(`{3,}|~{3,})\s*([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
 const RULE = /^ {0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*$/;
 const QUOTE = /^ {0,3}> ?/;
-const ITEM = /^( *)([-*+]|\d{1,9}[.)])(?:( +)(.*)|$)/;
+const ITEM = /^( *)([-*+]|\d{1,9}[.)])(?:([ \t]+)(.*)|$)/;
 const DELIMITER = /^[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 const BLANK = /^\s*$/;
 
@@ -90,11 +90,12 @@ function itemAt(lines, at, [, margin, marker, gap = " ", first = ""]) {
   while (end < lines.length) {
     const next = skipBlank(lines, end);
     if (next === lines.length) break;
-    const indent = lines[next].search(/\S/);
+    const line = lines[next].replace(/^\t+/, (tabs) => "    ".repeat(tabs.length));
+    const indent = line.search(/\S/);
     if (indent >= margin.length + 2) {
       for (; end < next; end += 1) inner.push("");
-      loose ||= BLANK.test(lines[next - 1]) && !ITEM.test(lines[next]);
-      inner.push(lines[next].slice(Math.min(indent, content)));
+      loose ||= BLANK.test(lines[next - 1]) && !ITEM.test(line);
+      inner.push(line.slice(Math.min(indent, content)));
       end = next + 1;
     } else if (next === end && !startsBlock(lines, next)) {
       inner.push(lines[end++].trimStart());

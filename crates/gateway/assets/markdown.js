@@ -16,7 +16,7 @@ export class Markdown {
 
   /** Shows `text`; with `open`, its last block is still being written. */
   update(text, open) {
-    const blocks = splitBlocks(linesOf(text));
+    const blocks = splitBlocks(text.split(/\r\n?|\n/));
     blocks.forEach((block, index) => {
       const last = open && index === blocks.length - 1;
       const old = this.#blocks[index];
@@ -34,10 +34,6 @@ export class Markdown {
     for (const { node } of this.#blocks.slice(blocks.length)) node.remove();
     this.#blocks = blocks;
   }
-}
-
-function linesOf(text) {
-  return text.replace(/\r\n?/g, "\n").replace(/\t/g, "    ").split("\n");
 }
 
 function renderAll(parent, lines, open, depth) {

@@ -1,4 +1,5 @@
 //! The mock answers as a provider would, and refuses what a provider would refuse.
+#![allow(clippy::unwrap_used, reason = "a failed request fails the test")]
 
 use std::time::Duration;
 

@@ -149,7 +149,7 @@ impl Chain {
                 (Some(url), 1) => self.call_model(url, Round::First, &event.payload).await?,
                 (Some(url), 3) => {
                     self.call_model(url, Round::WithResult, &event.payload)
-                        .await?
+                        .await?;
                 }
                 _ => {}
             }

@@ -1,0 +1,194 @@
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// What a power cut may take. The death of a process takes nothing under any of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The last tenth of a second, on one server.
+    #[default]
+    Interval,
+    /// Nothing, at the cost of a sync for each append.
+    Always,
+    /// Nothing, on three servers.
+    Replicated,
+}
+
+impl Durability {
+    pub(crate) fn replicas(self) -> usize {
+        match self {
+            Self::Interval | Self::Always => 1,
+            Self::Replicated => 3,
+        }
+    }
+
+    /// How long after its storage an event may still be lost to a power cut, in milliseconds.
+    ///
+    /// Effects on the world wait for three times that.
+    #[must_use]
+    pub fn sync_interval_ms(self) -> u64 {
+        match self {
+            Self::Interval => 100,
+            Self::Always | Self::Replicated => 0,
+        }
+    }
+}
+
+/// Everything that `bus-config/` says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Spec {
+    pub durability: Durability,
+    pub(crate) streams: Vec<StreamSpec>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One setting in the key-value bucket CONFIG.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// `<kind>.<name>`, for example `agent.assistant`.
+    pub key: String,
+    pub value: Value,
+}
+
+/// One file of `bus-config/streams/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamSpec {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) subjects: Vec<String>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) max_age: Duration,
+    pub(crate) max_bytes: i64,
+    #[serde(default = "unlimited")]
+    pub(crate) max_message_bytes: i32,
+    #[serde(with = "humantime_serde")]
+    pub(crate) duplicate_window: Duration,
+    /// In memory: gone with the server.
+    #[serde(default)]
+    pub(crate) memory: bool,
+    /// The server confirms nothing.
+    #[serde(default)]
+    pub(crate) no_ack: bool,
+    /// Publishers are refused when it is full; otherwise the oldest go.
+    pub(crate) refuse_when_full: bool,
+    /// Nothing can be deleted or purged.
+    #[serde(default)]
+    pub(crate) append_only: bool,
+    /// The server inserts the partition into the subjects.
+    #[serde(default)]
+    pub(crate) partitioned: bool,
+    #[serde(default, rename = "consumer")]
+    pub(crate) consumers: Vec<ConsumerSpec>,
+}
+
+fn unlimited() -> i32 {
+    -1
+}
+
+/// One durable consumer of a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConsumerSpec {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) filter: String,
+    #[serde(with = "humantime_serde")]
+    pub(crate) ack_wait: Duration,
+    pub(crate) max_ack_pending: i64,
+}
+
+pub(crate) struct BucketSpec {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) history: i64,
+    pub(crate) max_age: Duration,
+    pub(crate) durable: bool,
+}
+
+/// Buckets have no file: their names and shapes are part of the code that uses them.
+pub(crate) const BUCKETS: [BucketSpec; 5] = [
+    bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO, true),
+    bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO, true),
+    bucket("LEASES", "orchestrators that live", 1, Duration::from_secs(5), false),
+    bucket("CHECKPOINTS", "conversation state by partition", 1, Duration::ZERO, true),
+    bucket("CURSORS", "how far adapters have read their channels", 1, Duration::ZERO, true),
+];
+
+pub(crate) const BLOBS: &str = "BLOBS";
+
+const fn bucket(
+    name: &'static str,
+    description: &'static str,
+    history: i64,
+    max_age: Duration,
+    durable: bool,
+) -> BucketSpec {
+    BucketSpec { name, description, history, max_age, durable }
+}
+
+impl Spec {
+    /// Reads a spec from files: `(path inside bus-config, text)`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the file and what is wrong with it.
+    pub fn read<'f>(files: impl Iterator<Item = (&'f str, &'f str)>, durability: Durability) -> Result<Self, Error> {
+        let mut spec = Self { durability, ..Self::default() };
+        for (path, text) in files {
+            let place = || format!("bus-config/{path}");
+            let wrong = |error: toml::de::Error| Error::Config { place: place(), reason: error.to_string() };
+            let Some((folder, file)) = path.rsplit_once('/') else { continue };
+            let Some(name) = file.strip_suffix(".toml") else { continue };
+            if folder == "streams" {
+                spec.streams.push(toml::from_str(text).map_err(wrong)?);
+                continue;
+            }
+            let value: toml::Value = toml::from_str(text).map_err(wrong)?;
+            let value = serde_json::to_value(value)
+                .map_err(|error| Error::Config { place: place(), reason: error.to_string() })?;
+            let kind = folder.strip_suffix('s').unwrap_or(folder);
+            spec.entries.push(Entry { key: format!("{kind}.{name}"), value });
+        }
+        if spec.streams.is_empty() {
+            let reason = "no streams are described; is the folder right?".to_owned();
+            return Err(Error::Config { place: "bus-config/streams".to_owned(), reason });
+        }
+        Ok(spec)
+    }
+
+    /// Reads a spec from a folder on disk.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the file and what is wrong with it.
+    pub fn read_folder(folder: &Path, durability: Durability) -> Result<Self, Error> {
+        let wrong = |path: &Path, error: std::io::Error| Error::Config {
+            place: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        let mut files = Vec::new();
+        for kind in std::fs::read_dir(folder).map_err(|error| wrong(folder, error))?.flatten() {
+            let path = kind.path();
+            if !path.is_dir() {
+                continue;
+            }
+            for file in std::fs::read_dir(&path).map_err(|error| wrong(&path, error))?.flatten() {
+                let text = std::fs::read_to_string(file.path()).map_err(|error| wrong(&file.path(), error))?;
+                let name = format!("{}/{}", kind.file_name().display(), file.file_name().display());
+                files.push((name, text));
+            }
+        }
+        files.sort();
+        Self::read(files.iter().map(|(name, text)| (name.as_str(), text.as_str())), durability)
+    }
+
+    /// The settings, in the order of their files.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
