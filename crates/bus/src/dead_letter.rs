@@ -29,6 +29,23 @@ impl DeadEntry {
     }
 }
 
+impl Bus {
+    /// Buries a message that its reader cannot work on.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn bury(
+        &self,
+        worker: &str,
+        message: &Message,
+        code: &str,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        DeadLetters::new(self).bury(worker, message, code, reason, now).await
+    }
+}
+
 /// The dead letters of a bus.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {

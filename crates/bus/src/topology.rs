@@ -54,8 +54,8 @@ impl<'a> Topology<'a> {
                 changes.push(Change::Create { what: format!("bucket {}", bucket.name) });
             }
         }
-        if self.live_stream(&format!("OBJ_{}", BLOBS)).await?.is_none() {
-            changes.push(Change::Create { what: format!("object store {}", BLOBS) });
+        if self.live_stream(&format!("OBJ_{BLOBS}")).await?.is_none() {
+            changes.push(Change::Create { what: format!("object store {BLOBS}") });
         }
         changes.extend(self.plan_entries().await?);
         Ok(changes)
@@ -134,7 +134,7 @@ impl<'a> Topology<'a> {
             num_replicas: self.spec.durability.replicas(),
             ..object_store::Config::default()
         };
-        let live = self.live_stream(&format!("OBJ_{}", BLOBS)).await?;
+        let live = self.live_stream(&format!("OBJ_{BLOBS}")).await?;
         if live.is_none() {
             let made = self.bus.js.create_object_store(blobs).await;
             made.map_err(Error::request("making the object store"))?;

@@ -1,6 +1,7 @@
 //! Replay: are today's decisions on the recorded inputs the recorded ones?
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use nexus_contracts::{Event, EventType, RunStarted, Timestamp};
 use uuid::Uuid;
@@ -103,11 +104,14 @@ pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verifi
 fn index<'a>(record: &'a [Recorded], mismatches: &mut Vec<Mismatch>) -> BTreeMap<Uuid, &'a Recorded> {
     let mut commands = BTreeMap::new();
     for event in record.iter().filter(|event| is_decision(event.kind)) {
-        if commands.contains_key(&event.id) {
-            let (sequence, kind, id) = (event.sequence, event.kind, event.id);
-            mismatches.push(Mismatch::Repeated { sequence, kind, id });
-        } else {
-            commands.insert(event.id, event);
+        match commands.entry(event.id) {
+            Entry::Vacant(free) => {
+                free.insert(event);
+            }
+            Entry::Occupied(_) => {
+                let (sequence, kind, id) = (event.sequence, event.kind, event.id);
+                mismatches.push(Mismatch::Repeated { sequence, kind, id });
+            }
         }
     }
     commands

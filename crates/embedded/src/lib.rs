@@ -3,7 +3,8 @@
 //! Invariants: both servers listen on 127.0.0.1 only and ask for a password; they
 //! live exactly as long as their owner, however it dies; they never run as root;
 //! one that dies is started again on the same port with the same data. The crate
-//! speaks neither protocol: connecting is for `bus` and `store`.
+//! speaks neither protocol: connecting is for `bus` and `store`. Linux only, because
+//! left-over processes are recognised by `/proc`.
 //!
 //! The data folder:
 //!

@@ -97,7 +97,7 @@ function itemAt(lines, at, [, margin, marker, gap = " ", first = ""]) {
       loose ||= BLANK.test(lines[next - 1]) && !ITEM.test(line);
       inner.push(line.slice(Math.min(indent, content)));
       end = next + 1;
-    } else if (next === end && !startsBlock(lines, next)) {
+    } else if (next === end && !ITEM.test(line) && !startsBlock(lines, next)) {
       inner.push(lines[end++].trimStart());
     } else {
       break;

@@ -283,13 +283,16 @@ fn one() -> usize {
     1
 }
 
-async fn faults(State(app): State<Arc<App>>, Json(order): Json<FaultOrder>) -> Response {
-    match order.kind.parse() {
-        Ok(fault) => {
-            app.ledger().faults = std::iter::repeat_n(fault, order.count).collect();
+/// Orders faults in place of those that are left of the last order.
+async fn faults(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let order = serde_json::from_slice(&body).map_err(|e| e.to_string());
+    let ordered = order.and_then(|FaultOrder { kind, count }| Ok((kind.parse()?, count)));
+    match ordered {
+        Ok((fault, count)) => {
+            app.ledger().faults = std::iter::repeat_n(fault, count).collect();
             Json(json!({ "ok": true })).into_response()
         }
-        Err(why) => error(StatusCode::BAD_REQUEST, &why),
+        Err::<_, String>(why) => error(StatusCode::BAD_REQUEST, &why),
     }
 }
 

@@ -137,7 +137,7 @@ async fn load(args: &Arc<Args>, http: &reqwest::Client, requests: u64) -> anyhow
     let run = Arc::new(Run {
         args: Arc::clone(args),
         http: http.clone(),
-        id: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
+        id: SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros(),
         next: AtomicU64::new(0),
         end: requests,
         deadline: Instant::now() + Duration::from_secs(args.max_seconds),
