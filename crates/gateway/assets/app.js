@@ -40,6 +40,7 @@ const status = new Status({
     store.setKey(key);
     chat.connection.connect(key);
   },
+  onEnter: () => composer.focus(),
   onRetry: () => chat.connection.retryNow(),
 });
 
@@ -153,7 +154,7 @@ function startNew({ focus = true } = {}) {
   if (location.hash) history.pushState(null, "", location.pathname);
   chat.startNew();
   shown();
-  if (focus) composer.focus();
+  if (focus) composer.offerFocus();
 }
 
 function route() {
@@ -207,7 +208,7 @@ route();
 const key = store.key();
 if (key) {
   chat.connection.connect(key);
-  composer.focus();
+  composer.offerFocus();
 } else {
   status.askForKey();
 }

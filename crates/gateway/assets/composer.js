@@ -45,6 +45,11 @@ export class Composer {
     this.input.focus();
   }
 
+  /** Focuses unless that would raise a keyboard over the page. */
+  offerFocus() {
+    if (!matchMedia("(pointer: coarse)").matches) this.focus();
+  }
+
   agents(names) {
     const chosen = this.agent.value;
     this.agent.replaceChildren(...names.map((name) => el("option", { value: name, text: name })));

@@ -9,8 +9,8 @@ export class Status {
   #offline = null;
   #countdown = 0;
 
-  constructor({ pill, access, chat, notices, onKey, onRetry }) {
-    Object.assign(this, { pill, access, chat, notices, onRetry });
+  constructor({ pill, access, chat, notices, onKey, onEnter, onRetry }) {
+    Object.assign(this, { pill, access, chat, notices, onEnter, onRetry });
     this.form = access.querySelector("form");
     this.input = access.querySelector("input");
     this.error = access.querySelector("[role=alert]");
@@ -78,6 +78,7 @@ export class Status {
     this.input.value = "";
     setText(this.button, "Connect");
     for (const part of this.chat) part.hidden = false;
+    this.onEnter();
   }
 
   #showOffline(retryAt) {

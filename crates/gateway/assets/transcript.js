@@ -58,9 +58,9 @@ export class Conversation {
     return this.turns.filter((turn) => turn.active);
   }
 
-  /** The last turn that has, or will have, a run of its own. */
+  /** The last turn with a run of its own. */
   get lastRun() {
-    return this.turns.findLast((turn) => turn.state !== "steered") ?? null;
+    return this.turns.findLast((turn) => turn.run && turn.state !== "steered") ?? null;
   }
 
   /** A message of this page, shown before the server knows it. */

@@ -110,7 +110,7 @@ export class TurnView {
     this.#outcome.dataset.state = turn.state;
     const again = el("button", { type: "button", class: "secondary", onclick: () => this.actions.again(turn) }, icon("retry"), el("span", { text: "Ask again" }));
     if (turn.state === "cancelled") {
-      this.#outcome.replaceChildren(icon("slash"), el("span", { class: "outcome-text", text: "You stopped this answer." }), again);
+      this.#outcome.replaceChildren(icon("slash"), el("span", { class: "outcome-text", text: "This answer was stopped." }), again);
       if (turn.error) this.#outcome.children[1].textContent = turn.error.message;
       return;
     }
