@@ -1,7 +1,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::TenantId;
 use crate::tool::ToolSpec;
+
+/// A tenant, as its file in `bus-config/tenants/` describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tenant {
+    pub id: TenantId,
+    /// For people.
+    pub name: String,
+}
 
 /// An agent, as its file in `bus-config/agents/` describes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -20,7 +20,7 @@ mod timestamp;
 mod token;
 mod tool;
 
-pub use agent::{AgentDefinition, AgentSnapshot, Budget, CallLimits, OnMessage};
+pub use agent::{AgentDefinition, AgentSnapshot, Budget, CallLimits, OnMessage, Tenant};
 pub use dead::DeadLetter;
 pub use envelope::{DecodeError, Event, Open, Payload, RawEvent};
 pub use event_type::EventType;

@@ -17,8 +17,8 @@ export class Sidebar {
 
   /** Marks the open conversation and those with a run going on. */
   mark(current, running) {
-    const same = current === this.#current && running.size === this.#running.size && [...running].every((id) => this.#running.has(id));
-    if (same) return;
+    const sameRuns = running.size === this.#running.size && [...running].every((id) => this.#running.has(id));
+    if (current === this.#current && sameRuns) return;
     this.#current = current;
     this.#running = running;
     this.draw();
@@ -57,8 +57,8 @@ export class Sidebar {
       el(
         "span",
         { class: "conversation-actions" },
-        el("button", { type: "button", class: "icon-button small", "aria-label": `Rename ${title}`, "data-testid": "rename", onclick: () => this.#rename(item, entry) }, icon("pencil")),
-        el("button", { type: "button", class: "icon-button small", "aria-label": `Remove ${title} from the list`, "data-testid": "delete", onclick: () => this.#remove(entry) }, icon("trash")),
+        action("rename", "pencil", `Rename ${title}`, () => this.#rename(item, entry)),
+        action("delete", "trash", `Remove ${title} from the list`, () => this.#remove(entry)),
       ),
     );
     return item;
@@ -117,6 +117,10 @@ export class Sidebar {
     else return;
     event.preventDefault();
   }
+}
+
+function action(name, image, label, onclick) {
+  return el("button", { type: "button", class: "icon-button small", "aria-label": label, "data-testid": name, onclick }, icon(image));
 }
 
 function ageOf(updated) {

@@ -81,12 +81,17 @@ class Row {
       {},
       el(
         "details",
-        { class: `event emitter-${known}${failed ? " event-failed" : ""}`, "data-testid": "timeline-event", "data-event": event, "data-emitter": emitter },
+        {
+          class: `event emitter-${known}${failed ? " event-failed" : ""}`,
+          "data-testid": "timeline-event",
+          "data-event": event,
+          "data-emitter": emitter,
+        },
         el(
           "summary",
           {},
-          el("span", { class: "event-line" }, el("span", { class: "event-name", text: event }), el("span", { class: "event-offset", text: `+${duration(offset)}` })),
-          el("span", { class: "event-line" }, el("span", { class: "event-emitter", text: emitter }), el("span", { class: "event-fact", text: fact })),
+          line(["event-name", event], ["event-offset", `+${duration(offset)}`]),
+          line(["event-emitter", emitter], ["event-fact", fact]),
           el("span", { class: "track", "aria-hidden": "true" }, this.#bar),
           icon("chevron"),
         ),
@@ -99,6 +104,10 @@ class Row {
     this.#bar.style.left = `${(start * 100).toFixed(2)}%`;
     this.#bar.style.width = `${(share * 100).toFixed(2)}%`;
   }
+}
+
+function line(...cells) {
+  return el("span", { class: "event-line" }, ...cells.map(([name, text]) => el("span", { class: name, text })));
 }
 
 function details(summary) {

@@ -12,7 +12,12 @@ export class TurnView {
   #outcome = el("div", { class: "outcome", hidden: true });
   #footer = el("div", { class: "footer", hidden: true });
   #facts = el("span", { class: "facts" });
-  #note = el("p", { class: "note", "data-testid": "steered-note", text: "Taken into the answer that was being written.", hidden: true });
+  #note = el("p", {
+    class: "note",
+    "data-testid": "steered-note",
+    text: "Taken into the answer that was being written.",
+    hidden: true,
+  });
   #views = new Map();
   #shown = "";
 
@@ -21,8 +26,12 @@ export class TurnView {
     this.turn = turn;
     this.actions = actions;
     const copy = copyButton("Copy answer", () => turn.answer);
-    const inspect = el("button", { type: "button", class: "quiet", onclick: () => actions.inspect(turn) }, icon("run"), el("span", { text: "Run" }));
-    inspect.setAttribute("aria-label", "Show the run of this answer");
+    const inspect = el(
+      "button",
+      { type: "button", "aria-label": "Show the run of this answer", onclick: () => actions.inspect(turn) },
+      icon("run"),
+      el("span", { text: "Run" }),
+    );
     this.#footer.append(copy, inspect, this.#facts);
     this.assistant = el(
       "article",
@@ -59,15 +68,16 @@ export class TurnView {
     this.user.dataset.state = turn.delivery;
     if (shown === this.#shown) return;
     this.#shown = shown;
+    const reason = (name, text) => el("span", { class: "delivery-text" }, icon(name), el("span", { text }));
     const button = (text, action) => el("button", { type: "button", class: "link", text, onclick: () => action(turn) });
     this.#delivery.hidden = turn.delivery === "accepted" || (turn.delivery === "sent" && online);
     if (turn.delivery === "refused") {
       const again = turn.refusal.permanent ? button("Edit message", actions.edit) : button("Try again", actions.retry);
-      this.#delivery.replaceChildren(icon("alert"), el("span", { text: turn.refusal.message }), again, button("Remove", actions.remove));
+      this.#delivery.replaceChildren(reason("alert", turn.refusal.message), again, button("Remove", actions.remove));
     } else if (turn.delivery === "waiting") {
-      this.#delivery.replaceChildren(icon("clock"), el("span", { text: "Goes out when the connection is back." }), button("Remove", actions.remove));
+      this.#delivery.replaceChildren(reason("clock", "Goes out when the connection is back."), button("Remove", actions.remove));
     } else {
-      this.#delivery.replaceChildren(icon("clock"), el("span", { text: "Sent, waiting for the server to confirm." }));
+      this.#delivery.replaceChildren(reason("clock", "Sent, waiting for the server to confirm."));
     }
   }
 
@@ -108,14 +118,24 @@ export class TurnView {
     this.#outcome.hidden = turn.state !== "failed" && turn.state !== "cancelled";
     if (this.#outcome.hidden || this.#outcome.dataset.state === turn.state) return;
     this.#outcome.dataset.state = turn.state;
-    const again = el("button", { type: "button", class: "secondary", onclick: () => this.actions.again(turn) }, icon("retry"), el("span", { text: "Ask again" }));
+    const again = el(
+      "button",
+      { type: "button", class: "secondary", onclick: () => this.actions.again(turn) },
+      icon("retry"),
+      el("span", { text: "Ask again" }),
+    );
+    const { code, message } = turn.error ?? {};
     if (turn.state === "cancelled") {
-      this.#outcome.replaceChildren(icon("slash"), el("span", { class: "outcome-text", text: "This answer was stopped." }), again);
-      if (turn.error) this.#outcome.children[1].textContent = turn.error.message;
+      const text = el("span", { class: "outcome-text", text: message ?? "This answer was stopped." });
+      this.#outcome.replaceChildren(icon("slash"), text, again);
       return;
     }
-    const { code, message } = turn.error ?? {};
-    const text = el("span", { class: "outcome-text" }, el("strong", { text: "This run failed. " }), message ?? "The server gave no reason; its log has more.");
+    const text = el(
+      "span",
+      { class: "outcome-text" },
+      el("strong", { text: "This run failed. " }),
+      message ?? "The server gave no reason; its log has more.",
+    );
     if (code) text.append(" ", el("code", { text: code }));
     this.#outcome.replaceChildren(icon("alert"), text, again);
   }

@@ -1,18 +1,10 @@
 use nexus_bus::{Bucket, Bus, Catalog};
-use nexus_contracts::{AgentDefinition, AgentSnapshot, RunConfiguration, ToolSpec};
+use nexus_contracts::{AgentDefinition, AgentSnapshot, RunConfiguration, Tenant, ToolSpec};
 use nexus_conversation::PendingStart;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-
-/// A tenant, as `bus-config/tenants/` describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Tenant {
-    id: nexus_contracts::TenantId,
-    name: String,
-}
 
 /// What the configuration says now.
 #[derive(Debug, Clone)]

@@ -1,0 +1,132 @@
+//! The table `memory.interactions`.
+
+use nexus_bus::Delivery;
+use nexus_contracts::{
+    Event, IncomingRequest, MemoryRecall, Metadata, Outcome, ProcessedRequest, RecalledTurn,
+    Timestamp,
+};
+use nexus_store::Store;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// Keeps what was asked. Does nothing when it is known.
+pub(crate) async fn record(
+    store: &Store,
+    event: &Event<IncomingRequest>,
+    delivery: Delivery,
+) -> Result<(), Error> {
+    let doing = "recording a request";
+    let place = &event.metadata;
+    let mut tx = store.tenant(place.tenant.0).await?;
+    sqlx::query(
+        "INSERT INTO memory.interactions
+           (id, tenant_id, agent_id, user_id, channel, conversation, input_text, \"timestamp\", request_sequence)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::timestamptz, $9)
+         ON CONFLICT (tenant_id, id) DO UPDATE SET
+           user_id = EXCLUDED.user_id, input_text = EXCLUDED.input_text,
+           \"timestamp\" = EXCLUDED.\"timestamp\", request_sequence = EXCLUDED.request_sequence
+         WHERE memory.interactions.request_sequence IS NULL",
+    )
+    .bind(event.id)
+    .bind(place.tenant.0)
+    .bind(&place.agent)
+    .bind(&place.user)
+    .bind(place.channel.as_str())
+    .bind(place.conversation.as_str())
+    .bind(storable(&event.payload.text))
+    .bind(event.timestamp.to_string())
+    .bind(signed(delivery.sequence))
+    .execute(&mut *tx)
+    .await
+    .map_err(Error::query(doing))?;
+    tx.commit().await.map_err(Error::query(doing))
+}
+
+/// Keeps what was answered, also when the request has not been recorded yet.
+pub(crate) async fn learn(
+    store: &Store,
+    event: &Event<ProcessedRequest>,
+    delivery: Delivery,
+) -> Result<(), Error> {
+    let doing = "recording a reply";
+    let place = &event.metadata;
+    let output = match &event.payload.outcome {
+        Outcome::Answered { text } => Some(storable(text)),
+        Outcome::Failed { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. } => None,
+    };
+    let mut tx = store.tenant(place.tenant.0).await?;
+    sqlx::query(
+        "INSERT INTO memory.interactions
+           (id, tenant_id, agent_id, channel, conversation, output_text, model_version, outcome, \"timestamp\", reply_sequence)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::timestamptz, $10)
+         ON CONFLICT (tenant_id, id) DO UPDATE SET
+           agent_id = EXCLUDED.agent_id, output_text = EXCLUDED.output_text,
+           model_version = EXCLUDED.model_version, outcome = EXCLUDED.outcome,
+           reply_sequence = EXCLUDED.reply_sequence
+         WHERE memory.interactions.reply_sequence IS NULL",
+    )
+    .bind(event.payload.request)
+    .bind(place.tenant.0)
+    .bind(&place.agent)
+    .bind(place.channel.as_str())
+    .bind(place.conversation.as_str())
+    .bind(output)
+    .bind(&event.payload.model)
+    .bind(event.payload.outcome.status())
+    .bind(event.timestamp.to_string())
+    .bind(signed(delivery.sequence))
+    .execute(&mut *tx)
+    .await
+    .map_err(Error::query(doing))?;
+    tx.commit().await.map_err(Error::query(doing))
+}
+
+/// The last turns of a conversation, oldest first, and the newest reply that is known.
+pub(crate) async fn recent(
+    store: &Store,
+    place: &Metadata,
+    recall: &MemoryRecall,
+) -> Result<(Vec<RecalledTurn>, u64), Error> {
+    let doing = "reading recent turns";
+    let mut tx = store.tenant(place.tenant.0).await?;
+    let rows = sqlx::query(
+        "SELECT id, input_text, output_text, reply_sequence,
+                (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS micros
+         FROM memory.interactions
+         WHERE tenant_id = $1 AND channel = $2 AND conversation = $3 AND id <> $4
+         ORDER BY request_sequence DESC NULLS FIRST LIMIT $5",
+    )
+    .bind(place.tenant.0)
+    .bind(place.channel.as_str())
+    .bind(place.conversation.as_str())
+    .bind(recall.request)
+    .bind(i64::from(recall.turns))
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(Error::query(doing))?;
+    tx.commit().await.map_err(Error::query(doing))?;
+    let newest = rows.iter().filter_map(|row| row.get::<Option<i64>, _>("reply_sequence")).max();
+    let turns = rows.iter().rev().filter_map(turn).collect();
+    Ok((turns, newest.and_then(|sequence| u64::try_from(sequence).ok()).unwrap_or(0)))
+}
+
+fn turn(row: &PgRow) -> Option<RecalledTurn> {
+    Some(RecalledTurn {
+        request: row.get::<Uuid, _>("id"),
+        input: row.get::<Option<String>, _>("input_text")?,
+        output: row.get::<Option<String>, _>("output_text")?,
+        at: Timestamp::from_micros(row.get("micros")),
+    })
+}
+
+/// PostgreSQL takes every character in a text but NUL.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn signed(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}

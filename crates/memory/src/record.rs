@@ -1,0 +1,51 @@
+use std::sync::Arc;
+
+use nexus_bus::{Delivery, Handler, failpoint};
+use nexus_contracts::{Event, IncomingRequest, ProcessedRequest};
+
+use crate::error::Error;
+use crate::interactions;
+use crate::worker::Mind;
+
+/// Records what was asked.
+#[derive(Debug)]
+pub(crate) struct Record(pub(crate) Arc<Mind>);
+
+impl Handler for Record {
+    type In = IncomingRequest;
+    type Out = IncomingRequest;
+    type Error = Error;
+
+    async fn handle(
+        &self,
+        event: &Event<IncomingRequest>,
+        delivery: Delivery,
+    ) -> Result<Option<Event<IncomingRequest>>, Error> {
+        self.0.known(event.metadata.tenant)?;
+        interactions::record(&self.0.store, event, delivery).await?;
+        failpoint::hit("memory.after_record");
+        Ok(None)
+    }
+}
+
+/// Records what was answered.
+#[derive(Debug)]
+pub(crate) struct Learn(pub(crate) Arc<Mind>);
+
+impl Handler for Learn {
+    type In = ProcessedRequest;
+    type Out = ProcessedRequest;
+    type Error = Error;
+
+    async fn handle(
+        &self,
+        event: &Event<ProcessedRequest>,
+        delivery: Delivery,
+    ) -> Result<Option<Event<ProcessedRequest>>, Error> {
+        self.0.known(event.metadata.tenant)?;
+        interactions::learn(&self.0.store, event, delivery).await?;
+        failpoint::hit("memory.after_learn");
+        self.0.learned.notify_waiters();
+        Ok(None)
+    }
+}

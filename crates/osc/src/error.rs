@@ -1,0 +1,10 @@
+use std::net::SocketAddr;
+
+/// Why the OSC adapter cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("listening for OSC on UDP {address}; if another program uses the port, set NEXUS_OSC to a free address")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error("following the answers to OSC clients")]
+    Follow(#[from] nexus_bus::Error),
+}

@@ -1,0 +1,91 @@
+//! Keys that were refused a moment ago, so that floods of them do not reach the database. Pure.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use nexus_contracts::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+/// How long a refusal is remembered, in milliseconds.
+const REMEMBERED_MS: u64 = 10_000;
+/// Wrong keys from one host in that time, after which no unknown key from it is looked at.
+const STRIKES: u32 = 16;
+const MAX_ENTRIES: usize = 4096;
+
+/// What was refused lately.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    keys: HashMap<[u8; 32], Timestamp>,
+    hosts: HashMap<IpAddr, (u32, Timestamp)>,
+}
+
+impl Guard {
+    /// Whether this key is refused without asking.
+    pub(crate) fn refuses(&self, key: &str, host: IpAddr, now: Timestamp) -> bool {
+        let struck = self.hosts.get(&host).is_some_and(|(strikes, until)| *strikes >= STRIKES && *until > now);
+        struck || self.keys.get(&digest(key)).is_some_and(|until| *until > now)
+    }
+
+    /// Remembers a refusal.
+    pub(crate) fn refused(&mut self, key: &str, host: IpAddr, now: Timestamp) {
+        let until = now.plus_millis(REMEMBERED_MS);
+        if self.keys.len() >= MAX_ENTRIES {
+            self.keys.retain(|_, until| *until > now);
+        }
+        if self.hosts.len() >= MAX_ENTRIES {
+            self.hosts.retain(|_, (_, until)| *until > now);
+        }
+        // Full of fresh refusals: the strikes of the hosts go on counting.
+        if self.keys.len() < MAX_ENTRIES {
+            self.keys.insert(digest(key), until);
+        }
+        if self.hosts.len() < MAX_ENTRIES || self.hosts.contains_key(&host) {
+            let (strikes, host_until) = self.hosts.entry(host).or_insert((0, until));
+            if *host_until <= now {
+                (*strikes, *host_until) = (0, until);
+            }
+            *strikes += 1;
+        }
+    }
+}
+
+fn digest(key: &str) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_key_is_not_looked_at_again_until_its_time_is_up() {
+        let (mut guard, host) = (Guard::default(), IpAddr::from([127, 0, 0, 1]));
+        let at = Timestamp::from_micros(0);
+        guard.refused("wrong", host, at);
+        assert!(guard.refuses("wrong", host, at));
+        assert!(!guard.refuses("other", host, at));
+        assert!(!guard.refuses("wrong", host, at.plus_millis(REMEMBERED_MS)));
+    }
+
+    #[test]
+    fn a_host_that_guesses_is_shut_out_for_a_while() {
+        let (mut guard, host) = (Guard::default(), IpAddr::from([10, 0, 0, 1]));
+        let at = Timestamp::from_micros(0);
+        for guess in 0..STRIKES {
+            assert!(!guard.refuses("next", host, at));
+            guard.refused(&guess.to_string(), host, at);
+        }
+        assert!(guard.refuses("next", host, at));
+        assert!(!guard.refuses("next", IpAddr::from([10, 0, 0, 2]), at));
+        assert!(!guard.refuses("next", host, at.plus_millis(REMEMBERED_MS)));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut guard, at) = (Guard::default(), Timestamp::from_micros(0));
+        for n in 0..20_000_u32 {
+            guard.refused(&n.to_string(), IpAddr::from(n.to_be_bytes()), at);
+        }
+        assert_eq!((guard.keys.len(), guard.hosts.len()), (MAX_ENTRIES, MAX_ENTRIES));
+    }
+}
