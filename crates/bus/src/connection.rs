@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event as ClientEvent};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -30,16 +31,27 @@ impl Default for Timeouts {
 }
 
 /// What the connection has seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
-    disconnects: AtomicU64,
+    disconnects: watch::Sender<u64>,
     slow_consumers: AtomicU64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { disconnects: watch::Sender::new(0), slow_consumers: AtomicU64::new(0) }
+    }
 }
 
 impl Health {
     #[must_use]
     pub fn disconnects(&self) -> u64 {
-        self.disconnects.load(Ordering::Relaxed)
+        *self.disconnects.borrow()
+    }
+
+    /// Changes with each lost connection.
+    pub(crate) fn watch_disconnects(&self) -> watch::Receiver<u64> {
+        self.disconnects.subscribe()
     }
 
     /// Live messages that were dropped because somebody read too slowly.
@@ -99,7 +111,12 @@ impl Bus {
             url: without_secret(url),
             source: source.into(),
         };
-        let client = options.connect(url).await.map_err(source)?;
+        let (address, token) = token_of(url);
+        let options = match token {
+            Some(token) => options.token(token),
+            None => options,
+        };
+        let client = options.connect(address.as_str()).await.map_err(source)?;
         let timeouts = Timeouts::default();
         let js = ContextBuilder::new()
             .timeout(timeouts.request)
@@ -131,7 +148,7 @@ impl Bus {
 fn observe(event: &ClientEvent, health: &Health, lost: Option<&CancellationToken>) {
     match event {
         ClientEvent::Disconnected | ClientEvent::Closed => {
-            health.disconnects.fetch_add(1, Ordering::Relaxed);
+            health.disconnects.send_modify(|count| *count += 1);
             if let Some(lost) = lost {
                 lost.cancel();
             }
@@ -144,6 +161,15 @@ fn observe(event: &ClientEvent, health: &Health, lost: Option<&CancellationToken
         ClientEvent::Connected => tracing::info!("connected to NATS"),
         other => tracing::warn!(event = %other, "NATS reports"),
     }
+}
+
+/// Splits `nats://TOKEN@HOST` into `nats://HOST` and the token; the client takes it for a user name.
+fn token_of(url: &str) -> (String, Option<String>) {
+    let parts = url.split_once("://").and_then(|(scheme, rest)| {
+        let (secret, host) = rest.rsplit_once('@')?;
+        (!secret.contains(':')).then(|| (format!("{scheme}://{host}"), secret.to_owned()))
+    });
+    parts.map_or_else(|| (url.to_owned(), None), |(address, token)| (address, Some(token)))
 }
 
 /// The address without token or password, for messages.

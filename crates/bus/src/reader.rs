@@ -4,7 +4,10 @@ use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use nexus_contracts::{Partition, Pattern, Timestamp, epoch_subject};
+use nexus_contracts::{
+    EventType, Partition, Pattern, TenantId, Timestamp, Token, epoch_subject,
+};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::connection::Bus;
@@ -31,6 +34,8 @@ pub enum Filter {
     Patterns(Vec<Pattern>),
     /// A partition's events and its epochs, in one order.
     Partition(Partition),
+    /// The live pieces of one conversation, in CHUNKS.
+    Chunks(TenantId, Token, Token),
 }
 
 impl Filter {
@@ -40,6 +45,9 @@ impl Filter {
             Self::Patterns(patterns) => patterns.iter().map(ToString::to_string).collect(),
             Self::Partition(partition) => {
                 vec![Pattern::partition(*partition).to_string(), epoch_subject(*partition)]
+            }
+            Self::Chunks(tenant, channel, conversation) => {
+                vec![format!("{}.{tenant}.{channel}.{conversation}", EventType::InferenceChunk)]
             }
         }
     }
@@ -58,6 +66,8 @@ pub enum Start {
 /// Reads stored messages in stream order, without acknowledging anything.
 pub struct Reader {
     messages: Ordered,
+    /// A lost connection ends the reader at once; its heartbeat would notice after many seconds.
+    lost: watch::Receiver<u64>,
     pending: u64,
     last: u64,
 }
@@ -75,6 +85,7 @@ impl Reader {
     /// [`Error::Request`] when the stream does not exist or the server cannot be reached.
     pub async fn open(bus: &Bus, stream: &str, filter: Filter, start: Start) -> Result<Self, Error> {
         let doing = || format!("reading stream {stream}");
+        let lost = bus.health().watch_disconnects();
         let config = OrderedConfig {
             filter_subjects: filter.subjects(),
             deliver_policy: policy(start)?,
@@ -86,7 +97,7 @@ impl Reader {
             stream.create_consumer(config).await.map_err(Error::request(doing()))?;
         let pending = consumer.cached_info().num_pending;
         let messages = consumer.messages().await.map_err(Error::request(doing()))?;
-        Ok(Self { messages, pending, last: 0 })
+        Ok(Self { messages, lost, pending, last: 0 })
     }
 
     /// The next message, when there is one.
@@ -95,7 +106,11 @@ impl Reader {
     /// [`Error::Request`] when reading broke off: open another reader after the last sequence.
     pub async fn next(&mut self) -> Result<Message, Error> {
         let ended = || Error::Request { doing: "reading a stream".to_owned(), source: "it ended".into() };
-        let next = self.messages.next().await.ok_or_else(ended)?;
+        let next = tokio::select! {
+            biased;
+            next = self.messages.next() => next.ok_or_else(ended)?,
+            _ = self.lost.changed() => return Err(ended()),
+        };
         let message = convert(&next.map_err(Error::request("reading a stream"))?)?;
         self.last = message.sequence;
         self.pending = message.pending;

@@ -7,6 +7,7 @@ mod agent;
 mod dead;
 mod envelope;
 mod event_type;
+mod examples;
 mod ids;
 mod inference;
 mod memory;

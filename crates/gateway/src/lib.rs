@@ -1,1 +1,34 @@
-//! 
+//! The gateway: HTTP for people and programs, and the `web` adapter.
+//!
+//! Owns API keys, the native WebSocket, the OpenAI-compatible endpoint, the chat page, health and
+//! metrics. A client is told "accepted" only when JetStream has stored its request. Reading a
+//! conversation is following its slice of the log, so a client can leave and come back.
+
+mod accept;
+mod assets;
+mod completions;
+mod config;
+mod cursor;
+mod error;
+mod feed;
+mod frames;
+mod health;
+mod hub;
+mod keys;
+mod openai;
+mod server;
+mod socket;
+mod summary;
+
+pub use config::Config;
+pub use error::Error;
+pub use health::Readiness;
+pub use keys::{KeyRow, Keys, Principal};
+pub use server::Gateway;
+
+/// The migrations of the schema `system`.
+pub const MIGRATIONS: &[nexus_store::Migration] = &[nexus_store::Migration {
+    version: 2026112003,
+    name: "api keys",
+    sql: include_str!("../migrations/2026112003_api_keys.sql"),
+}];

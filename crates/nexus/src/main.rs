@@ -1,1 +1,39 @@
-fn main() {}
+//! The one binary of Nexus: command line, configuration, embedded servers, supervision.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks through them")]
+
+mod bus_config;
+mod cli;
+mod commands;
+mod config;
+mod installation;
+mod records;
+mod roles;
+mod telemetry;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    // One provider for all TLS, chosen here, because libraries must not choose.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("nexus: starting the runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(cli::run(cli));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("nexus: {error:#}");
+            if error.is::<cli::Misuse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -54,10 +54,6 @@ impl Answer {
         }
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended.is_some()
-    }
-
     /// Memory that its text takes, about.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes + self.pending.len()
@@ -75,7 +71,11 @@ impl Answer {
         }
         match &chunk.delta {
             ChunkDelta::Reset => {
-                if self.live.as_ref().is_some_and(|live| live.call == chunk.call && live.attempt <= chunk.attempt) {
+                if self
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.call == chunk.call && live.attempt <= chunk.attempt)
+                {
                     self.begin(chunk);
                 }
             }
@@ -84,7 +84,10 @@ impl Answer {
     }
 
     fn text(&mut self, chunk: &InferenceChunk, offset: u64, text: &str) {
-        let newer = self.live.as_ref().is_none_or(|live| live.call != chunk.call || live.attempt < chunk.attempt);
+        let newer = self
+            .live
+            .as_ref()
+            .is_none_or(|live| live.call != chunk.call || live.attempt < chunk.attempt);
         if newer {
             // Without its beginning a call is not shown live.
             if offset > 0 {
@@ -92,13 +95,23 @@ impl Answer {
             }
             self.begin(chunk);
         }
-        let Some(live) = self.live.as_mut().filter(|live| live.attempt == chunk.attempt) else { return };
+        let Some(live) = self
+            .live
+            .as_mut()
+            .filter(|live| live.attempt == chunk.attempt)
+        else {
+            return;
+        };
         let Some(scalars) = live.scalars else { return };
         let Some(known) = scalars.checked_sub(offset) else {
             live.scalars = None;
             return;
         };
-        let fresh: String = text.chars().skip(usize::try_from(known).unwrap_or(usize::MAX)).map(carried).collect();
+        let fresh: String = text
+            .chars()
+            .skip(usize::try_from(known).unwrap_or(usize::MAX))
+            .map(carried)
+            .collect();
         if self.bytes + self.pending.len() + fresh.len() > MAX_LIVE_BYTES {
             live.scalars = None;
             return;
@@ -110,7 +123,11 @@ impl Answer {
     /// Starts to show a call, or shows it from its start again.
     fn begin(&mut self, chunk: &InferenceChunk) {
         self.reset();
-        self.live = Some(Live { call: chunk.call, attempt: chunk.attempt, scalars: Some(0) });
+        self.live = Some(Live {
+            call: chunk.call,
+            attempt: chunk.attempt,
+            scalars: Some(0),
+        });
     }
 
     fn reset(&mut self) {
@@ -150,8 +167,15 @@ impl Answer {
 
     /// What of the final text is still to be said; `None` when what was said is no beginning of it.
     fn unshown<'t>(&self, text: &'t str) -> Option<&'t str> {
-        let shown = self.tokens.iter().rposition(|(kind, _)| *kind == Kind::Reset).map_or(0, |reset| reset + 1);
-        self.tokens.iter().skip(shown).try_fold(text, |rest, (_, token)| rest.strip_prefix(&**token))
+        let shown = self
+            .tokens
+            .iter()
+            .rposition(|(kind, _)| *kind == Kind::Reset)
+            .map_or(0, |reset| reset + 1);
+        self.tokens
+            .iter()
+            .skip(shown)
+            .try_fold(text, |rest, (_, token)| rest.strip_prefix(&**token))
     }
 
     fn push_pieces(&mut self, kind: Kind, mut text: &str) {
@@ -190,7 +214,10 @@ impl Answer {
     /// Token messages `from` to `to`, both included, at most `max`, and the end when it has come.
     pub(crate) fn again(&self, req: &str, from: usize, to: usize, max: usize) -> Vec<Vec<u8>> {
         // What has not been sent comes by itself.
-        let end = to.saturating_add(1).min(self.cursor).min(from.saturating_add(max));
+        let end = to
+            .saturating_add(1)
+            .min(self.cursor)
+            .min(from.saturating_add(max));
         let mut datagrams = self.encoded(req, from, end);
         if !self.done_due {
             datagrams.extend(self.done(req));
@@ -200,15 +227,36 @@ impl Answer {
 
     fn encoded(&self, req: &str, from: usize, end: usize) -> Vec<Vec<u8>> {
         let tokens = self.tokens.iter().enumerate().take(end).skip(from);
-        tokens.map(|(seq, (kind, text))| Reply::Token { req, seq, kind: *kind, text }.encode()).collect()
+        tokens
+            .map(|(seq, (kind, text))| {
+                Reply::Token {
+                    req,
+                    seq,
+                    kind: *kind,
+                    text,
+                }
+                .encode()
+            })
+            .collect()
     }
 
     fn done(&self, req: &str) -> Option<Vec<u8>> {
-        self.ended.map(|status| Reply::Done { req, total: self.tokens.len(), status }.encode())
+        self.ended.map(|status| {
+            Reply::Done {
+                req,
+                total: self.tokens.len(),
+                status,
+            }
+            .encode()
+        })
     }
 }
 
 /// The character as OSC can carry it: its strings end at the first zero.
 fn carried(char: char) -> char {
-    if char == '\0' { char::REPLACEMENT_CHARACTER } else { char }
+    if char == '\0' {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        char
+    }
 }

@@ -2,8 +2,8 @@
 
 use nexus_bus::{Bus, Chain, EVENTS, Filter, Reader, Start, failpoint};
 use nexus_contracts::{
-    Event, EventType, IncomingRequest, Metadata, Pattern, ProcessedRequest, RunCancel, Timestamp, derived_id,
-    traceparent,
+    Event, EventType, IncomingRequest, Metadata, Pattern, ProcessedRequest, RunCancel, Timestamp,
+    derived_id, traceparent,
 };
 use uuid::Uuid;
 
@@ -17,18 +17,31 @@ pub(crate) enum Published {
     Before(Option<Box<Event<ProcessedRequest>>>),
     /// Its id is taken by another question.
     Conflict,
-    Failed { code: &'static str, message: String },
+    Failed {
+        code: &'static str,
+        message: String,
+    },
 }
 
 /// The event that a question is.
-pub(crate) fn event(run: Uuid, place: Metadata, user: &str, ask: &Ask, at: Timestamp) -> Event<IncomingRequest> {
+pub(crate) fn event(
+    run: Uuid,
+    place: Metadata,
+    user: &str,
+    ask: &Ask,
+    at: Timestamp,
+) -> Event<IncomingRequest> {
     let metadata = Metadata {
         user: Some(user.to_owned()),
         agent: ask.agent.clone(),
         traceparent: Some(traceparent(run, run)),
         ..place
     };
-    let payload = IncomingRequest { text: ask.text.clone(), history: None, model: None };
+    let payload = IncomingRequest {
+        text: ask.text.clone(),
+        history: None,
+        model: None,
+    };
     Event::new(run, run, metadata, at, payload)
 }
 
@@ -42,12 +55,18 @@ pub(crate) async fn publish(bus: &Bus, event: &Event<IncomingRequest>) -> Publis
         }
         Err(error) => {
             tracing::warn!(error = %Chain(&error), event_id = %event.id, "a question could not be stored");
-            Published::Failed { code: error.code(), message: error.to_string() }
+            Published::Failed {
+                code: error.code(),
+                message: error.to_string(),
+            }
         }
     }
 }
 
-async fn publish_or_find(bus: &Bus, event: &Event<IncomingRequest>) -> Result<Published, nexus_bus::Error> {
+async fn publish_or_find(
+    bus: &Bus,
+    event: &Event<IncomingRequest>,
+) -> Result<Published, nexus_bus::Error> {
     let stored = bus.publish(event).await?;
     if !stored.duplicate {
         return Ok(Published::New);
@@ -63,7 +82,11 @@ async fn publish_or_find(bus: &Bus, event: &Event<IncomingRequest>) -> Result<Pu
         return Ok(Published::Conflict);
     }
     // The server tells a second sending of ours from a first one only by time; looking is cheap.
-    Ok(Published::Before(find_answer(bus, event, stored.sequence).await?.map(Box::new)))
+    Ok(Published::Before(
+        find_answer(bus, event, stored.sequence)
+            .await?
+            .map(Box::new),
+    ))
 }
 
 /// The answer to a question, if it is stored by now.
@@ -77,7 +100,13 @@ async fn find_answer(
         kind: Some(EventType::RequestsProcessed),
         ..Pattern::conversation(place.tenant, &place.channel, &place.conversation)
     };
-    let mut reader = Reader::open(bus, EVENTS, Filter::Patterns(vec![answers]), Start::At(after)).await?;
+    let mut reader = Reader::open(
+        bus,
+        EVENTS,
+        Filter::Patterns(vec![answers]),
+        Start::At(after),
+    )
+    .await?;
     while reader.pending() > 0 {
         let message = reader.next().await?;
         match Event::<ProcessedRequest>::decode(&message.bytes) {
@@ -90,13 +119,26 @@ async fn find_answer(
 }
 
 /// Stores the wish that a run ends.
-pub(crate) async fn cancel(bus: &Bus, run: Uuid, place: Metadata, at: Timestamp) -> Result<(), nexus_bus::Error> {
+pub(crate) async fn cancel(
+    bus: &Bus,
+    run: Uuid,
+    place: Metadata,
+    at: Timestamp,
+) -> Result<(), nexus_bus::Error> {
     // Wished twice it is the same event.
     let id = derived_id(run, "osc.cancel");
-    let metadata =
-        Metadata { causation_id: Some(run), traceparent: Some(traceparent(run, id)), ..place };
-    let payload = RunCancel { run, reason: Some("cancelled by the client".to_owned()), failure: None };
-    bus.publish(&Event::new(id, run, metadata, at, payload)).await?;
+    let metadata = Metadata {
+        causation_id: Some(run),
+        traceparent: Some(traceparent(run, id)),
+        ..place
+    };
+    let payload = RunCancel {
+        run,
+        reason: Some("cancelled by the client".to_owned()),
+        failure: None,
+    };
+    bus.publish(&Event::new(id, run, metadata, at, payload))
+        .await?;
     failpoint::hit("osc.after_cancel");
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! as numbered token messages.
 //!
 //! ```text
-//! /nexus/1/hello  ,sis  client reply_port token     /nexus/1/welcome  ,sii  session lease_s heartbeat_s
+//! /nexus/1/hello  ,sis  client reply_port token     /nexus/1/welcome  ,ssi  session lease heartbeat_s
 //! /nexus/1/ask    ,sss  session req text [key value ...]
 //!                                                   /nexus/1/accepted ,ss   req run
 //!                                                   /nexus/1/token    ,siss req seq kind text
@@ -21,6 +21,10 @@
 //! datagram aborts the process; an address without a session gets no more bytes than it sent; and
 //! replies go only to the host that asked. What is not promised: datagrams may be lost, so clients
 //! repeat `ask` until it is accepted and use `resend` for gaps. OSC has no encryption.
+//!
+//! `lease` is in seconds. Any message renews it; `ping` is for clients that have nothing to say.
+//! Keys of `ask` are `agent` and `conversation`; kinds are `text`, `reset` (forget the text so far)
+//! and `error` (why there is no answer).
 //!
 //! Keeps nothing on disk: after a restart a client says hello again, gets the same session, and
 //! repeats what it still waits for.

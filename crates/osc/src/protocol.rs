@@ -3,15 +3,14 @@
 //! Reading is lenient where clients differ: Pd knows only float32, SuperCollider sends true as 1,
 //! so numbers stand for texts and texts for numbers. Writing uses strings and int32 alone.
 
+mod reply;
 #[cfg(test)]
 mod tests;
 
 use rosc::{OscMessage, OscType};
 
-use crate::codec;
+pub(crate) use reply::{Kind, Reply, token_capacity};
 
-/// Largest datagram that is sent: fits every usual path unfragmented.
-pub(crate) const MAX_DATAGRAM: usize = 1200;
 /// Longest name that a client may give to a request, itself or a session, in bytes.
 const MAX_NAME: usize = 64;
 /// Longest name of an agent or conversation, in bytes: longer ones are no subject token.
@@ -24,10 +23,20 @@ pub(crate) enum Call {
     Hello(Hello),
     Ask(Ask),
     /// Token messages `from` to `to`, both included, once more.
-    Resend { session: Option<String>, req: String, from: usize, to: usize },
-    Cancel { session: String, req: String },
+    Resend {
+        session: Option<String>,
+        req: String,
+        from: usize,
+        to: usize,
+    },
+    Cancel {
+        session: String,
+        req: String,
+    },
     /// I am still here.
-    Ping { session: String },
+    Ping {
+        session: String,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -40,7 +49,10 @@ pub(crate) struct Hello {
 
 impl std::fmt::Debug for Hello {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hello").field("client", &self.client).field("token", &"***").finish_non_exhaustive()
+        f.debug_struct("Hello")
+            .field("client", &self.client)
+            .field("token", &"***")
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,24 +75,39 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(req: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { req: req.into(), code, message: message.into() }
+    pub(crate) fn new(
+        req: impl Into<String>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            req: req.into(),
+            code,
+            message: message.into(),
+        }
     }
 }
 
 impl Call {
     /// Reads a message.
     pub(crate) fn read(message: &OscMessage) -> Result<Self, Refusal> {
-        let mut arguments = Arguments { rest: &message.args };
+        let mut arguments = Arguments {
+            rest: &message.args,
+        };
         let call = match message.addr.as_str() {
             "/nexus/1/hello" => Self::Hello(arguments.hello()?),
             "/nexus/1/ask" => Self::Ask(arguments.ask()?),
             "/nexus/1/resend" => arguments.resend()?,
             "/nexus/1/cancel" => {
                 let session = arguments.name("session")?;
-                Self::Cancel { session, req: arguments.name("req")? }
+                Self::Cancel {
+                    session,
+                    req: arguments.name("req")?,
+                }
             }
-            "/nexus/1/ping" => Self::Ping { session: arguments.name("session")? },
+            "/nexus/1/ping" => Self::Ping {
+                session: arguments.name("session")?,
+            },
             _ => {
                 let known = "known addresses: /nexus/1/hello, ask, resend, cancel, ping";
                 return Err(Refusal::new("", "unknown_address", known));
@@ -98,16 +125,30 @@ impl Arguments<'_> {
     fn hello(&mut self) -> Result<Hello, Refusal> {
         let client = self.name("client")?;
         let port = self.number("reply_port")?;
-        let reply_port = u16::try_from(port).map_err(|_| bad("reply_port is no UDP port; 0 is the sender's"))?;
-        Ok(Hello { client, reply_port, token: self.text("token", MAX_TOKEN)? })
+        let reply_port =
+            u16::try_from(port).map_err(|_| bad("reply_port is no UDP port; 0 is the sender's"))?;
+        Ok(Hello {
+            client,
+            reply_port,
+            token: self.text("token", MAX_TOKEN)?,
+        })
     }
 
     fn ask(&mut self) -> Result<Ask, Refusal> {
         let session = self.name("session")?;
         let req = self.name("req")?;
-        let options = |refusal| Refusal { req: req.clone(), ..refusal };
+        let options = |refusal| Refusal {
+            req: req.clone(),
+            ..refusal
+        };
         let text = self.text("text", usize::MAX).map_err(options)?;
-        let mut ask = Ask { session, req: req.clone(), text, agent: None, conversation: None };
+        let mut ask = Ask {
+            session,
+            req: req.clone(),
+            text,
+            agent: None,
+            conversation: None,
+        };
         while !self.rest.is_empty() {
             let key = self.text("key", MAX_NAME).map_err(options)?;
             let value = self.text(&key, MAX_KEY).map_err(options)?;
@@ -122,14 +163,29 @@ impl Arguments<'_> {
 
     /// `req from to`, perhaps with the session in front.
     fn resend(&mut self) -> Result<Call, Refusal> {
-        let session = if self.rest.len() > 3 { Some(self.name("session")?) } else { None };
+        let session = if self.rest.len() > 3 {
+            Some(self.name("session")?)
+        } else {
+            None
+        };
         let req = self.name("req")?;
         let mut place = |name| {
-            let number = self.number(name).map_err(|refusal| Refusal { req: req.clone(), ..refusal })?;
-            usize::try_from(number).map_err(|_| Refusal { req: req.clone(), ..bad("from and to count from 0") })
+            let number = self.number(name).map_err(|refusal| Refusal {
+                req: req.clone(),
+                ..refusal
+            })?;
+            usize::try_from(number).map_err(|_| Refusal {
+                req: req.clone(),
+                ..bad("from and to count from 0")
+            })
         };
         let (from, to) = (place("from")?, place("to")?);
-        Ok(Call::Resend { session, req, from, to })
+        Ok(Call::Resend {
+            session,
+            req,
+            from,
+            to,
+        })
     }
 
     fn name(&mut self, name: &str) -> Result<String, Refusal> {
@@ -161,7 +217,10 @@ impl Arguments<'_> {
     }
 
     fn next(&mut self, name: &str) -> Result<&OscType, Refusal> {
-        let (first, rest) = self.rest.split_first().ok_or_else(|| bad(format!("{name} is missing")))?;
+        let (first, rest) = self
+            .rest
+            .split_first()
+            .ok_or_else(|| bad(format!("{name} is missing")))?;
         self.rest = rest;
         Ok(first)
     }
@@ -188,79 +247,14 @@ fn number(argument: &OscType) -> Option<i64> {
 }
 
 /// Exact up to 2^53, beyond which floats skip whole numbers.
-#[allow(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "checked to be whole and in range"
+)]
 fn whole(float: f64) -> Option<i64> {
     (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
 }
 
 fn bad(message: impl Into<String>) -> Refusal {
     Refusal::new("", "bad_request", message)
-}
-
-/// What a token message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// More of the answer.
-    Text,
-    /// Forget the text so far.
-    Reset,
-    /// Why there is no answer, for people.
-    Error,
-}
-
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Reset => "reset",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// What a client hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reply<'a> {
-    Welcome { session: &'a str, lease_s: u64, heartbeat_s: u64 },
-    /// The request is stored and will be answered.
-    Accepted { req: &'a str, run: &'a str },
-    Token { req: &'a str, seq: usize, kind: Kind, text: &'a str },
-    /// `total` token messages belong to the answer.
-    Done { req: &'a str, total: usize, status: &'a str },
-    Error { req: &'a str, code: &'a str, message: &'a str },
-    Pong { session: &'a str },
-}
-
-impl Reply<'_> {
-    /// The datagram.
-    pub(crate) fn encode(self) -> Vec<u8> {
-        let (addr, args) = match self {
-            Self::Welcome { session, lease_s, heartbeat_s } => {
-                ("/nexus/1/welcome", vec![session.into(), int(lease_s), int(heartbeat_s)])
-            }
-            Self::Accepted { req, run } => ("/nexus/1/accepted", vec![req.into(), run.into()]),
-            Self::Token { req, seq, kind, text } => {
-                ("/nexus/1/token", vec![req.into(), int(seq), kind.as_str().into(), text.into()])
-            }
-            Self::Done { req, total, status } => {
-                ("/nexus/1/done", vec![req.into(), int(total), status.into()])
-            }
-            Self::Error { req, code, message } => {
-                ("/nexus/1/error", vec![req.into(), code.into(), message.into()])
-            }
-            Self::Pong { session } => ("/nexus/1/pong", vec![session.into()]),
-        };
-        codec::encode(OscMessage { addr: addr.to_owned(), args })
-    }
-}
-
-fn int(number: impl TryInto<i32>) -> OscType {
-    OscType::Int(number.try_into().unwrap_or(i32::MAX))
-}
-
-/// Most bytes of text in one token message of this request.
-pub(crate) fn token_capacity(req: &str) -> usize {
-    let empty = Reply::Token { req, seq: 0, kind: Kind::Reset, text: "" }.encode().len();
-    // The empty text's four zeros are counted already; one has to stay.
-    MAX_DATAGRAM.saturating_sub(empty) + 3
 }

@@ -23,7 +23,10 @@ use crate::protocol::Hello;
 use crate::session::Table;
 
 mod calls;
+mod results;
 
+/// The adapter's name on the bus.
+const CHANNEL: &str = "osc";
 /// Token messages of one request are gathered for so long.
 const FLUSH: Duration = Duration::from_nanos(1_000_000_000 / 30);
 /// How long stored questions may take to be told so when the adapter stops.
@@ -46,8 +49,8 @@ pub type Verify = Arc<dyn Fn(String) -> BoxFuture<'static, Option<Speaker>> + Se
 
 /// The adapter, listening.
 pub struct Osc {
-    socket: Option<UdpSocket>,
-    deliveries: Deliveries,
+    /// `None` when it is switched off.
+    edges: Option<Edges>,
     server: Server,
     work: mpsc::Receiver<Work>,
     stop: CancellationToken,
@@ -55,16 +58,37 @@ pub struct Osc {
 
 impl std::fmt::Debug for Osc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Osc").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Osc")
+            .field("edges", &self.edges)
+            .finish_non_exhaustive()
     }
+}
+
+/// Where things come in.
+#[derive(Debug)]
+struct Edges {
+    socket: UdpSocket,
+    deliveries: Deliveries,
 }
 
 /// What a task beside the loop has done.
 #[derive(Debug)]
 enum Work {
-    Verified { source: SocketAddr, size: usize, hello: Hello, speaker: Option<Speaker> },
-    Published { run: uuid::Uuid, published: Published },
-    NotCancelled { run: uuid::Uuid, code: &'static str, message: String },
+    Verified {
+        source: SocketAddr,
+        size: usize,
+        hello: Hello,
+        speaker: Option<Speaker>,
+    },
+    Published {
+        run: uuid::Uuid,
+        published: Published,
+    },
+    NotCancelled {
+        run: uuid::Uuid,
+        code: &'static str,
+        message: String,
+    },
 }
 
 /// Everything that the loop owns.
@@ -95,15 +119,18 @@ impl Osc {
         now: fn() -> Timestamp,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let socket = match config.listen {
+        let channel = Token::parse(CHANNEL)?;
+        let edges = match config.listen {
             Some(address) => {
                 let bound = UdpSocket::bind(address).await;
-                Some(bound.map_err(|source| Error::Bind { address, source })?)
+                let socket = bound.map_err(|source| Error::Bind { address, source })?;
+                Some(Edges {
+                    socket,
+                    deliveries: Deliveries::open(bus, &channel).await?,
+                })
             }
             None => None,
         };
-        let channel = channel();
-        let deliveries = Deliveries::open(bus, &channel).await?;
         let (report, work) = mpsc::channel(1024);
         let lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
         let server = Server {
@@ -119,13 +146,20 @@ impl Osc {
             publishing: Arc::new(Semaphore::new(PUBLISHING)),
             out: Vec::new(),
         };
-        Ok(Self { socket, deliveries, server, work, stop })
+        Ok(Self {
+            edges,
+            server,
+            work,
+            stop,
+        })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.socket.as_ref().and_then(|socket| socket.local_addr().ok())
+        self.edges
+            .as_ref()
+            .and_then(|edges| edges.socket.local_addr().ok())
     }
 
     /// Serves until `stop`; questions that are being stored then are still accepted.
@@ -133,26 +167,27 @@ impl Osc {
     /// # Errors
     /// None today: what goes wrong with one datagram is no reason to end.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { socket, deliveries, mut server, mut work, stop } = self;
-        let Some(socket) = socket else {
+        let Self {
+            edges,
+            mut server,
+            mut work,
+            stop,
+        } = self;
+        let Some(Edges { socket, deliveries }) = edges else {
             stop.cancelled().await;
             return Ok(());
         };
         let (to, mut delivered) = mpsc::channel(1024);
-        let following = deliveries.run(to);
+        // Boxed, so that whoever starts several workers needs no large stack.
+        let following = Box::pin(deliveries.run(to));
+        let serving = Box::pin(server.serve(&socket, &mut work, &mut delivered, &stop));
         tokio::select! {
             () = following => {}
-            () = server.serve(&socket, &mut work, &mut delivered, &stop) => {}
+            () = serving => {}
         }
         server.drain(&socket, &mut work).await;
         Ok(())
     }
-}
-
-/// The channel's name on the bus.
-#[allow(clippy::expect_used, reason = "a constant that is a token")]
-fn channel() -> Token {
-    Token::parse("osc").expect("a token")
 }
 
 impl Server {
@@ -197,11 +232,17 @@ impl Server {
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Chunk(event) => {
-                self.table.chunk(event.metadata.tenant, event.correlation_id, &event.payload);
+                self.table
+                    .chunk(event.metadata.tenant, event.correlation_id, &event.payload);
             }
             Delivery::Final(event) => {
                 let processed = &event.payload;
-                if !self.table.end(event.metadata.tenant, processed.request, &processed.outcome, (self.now)()) {
+                if !self.table.end(
+                    event.metadata.tenant,
+                    processed.request,
+                    &processed.outcome,
+                    (self.now)(),
+                ) {
                     metrics::counter!("nexus_osc_undelivered_total").increment(1);
                 }
             }

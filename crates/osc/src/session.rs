@@ -3,30 +3,26 @@
 //! Invariants: only the address that said hello speaks for a session, and only it is answered;
 //! sessions, requests and the answers kept for `resend` are bounded.
 
+mod requests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use nexus_contracts::{
-    InferenceChunk, Outcome, TenantId, Timestamp, Token, derived_id, edge_id,
-};
+use nexus_contracts::{TenantId, Timestamp, Token, derived_id, edge_id};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::protocol::{Ask, Hello};
+use crate::protocol::Hello;
 use crate::server::Speaker;
+pub(crate) use requests::Asked;
 
-/// Requests that a session remembers, those in flight included.
-const KEPT_REQUESTS: usize = 64;
 /// How long an answer can be asked for again, in milliseconds.
 const KEPT_MS: u64 = 600_000;
 /// Bytes of all kept answers; the oldest go first.
 const KEPT_BYTES: usize = 64 << 20;
-/// Datagrams of one answer in one flush: about a megabyte a second, which clients' buffers hold.
-const BURST: usize = 32;
 
 /// A client that has shown its key.
 #[derive(Debug)]
@@ -58,20 +54,6 @@ pub(crate) struct Request {
     ended: Option<Timestamp>,
 }
 
-/// What becomes of a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// It is to be published.
-    New,
-    /// It is being published.
-    Pending,
-    /// It was accepted; its answer is sent again as far as it is known.
-    Repeated,
-    /// The same name, but another question.
-    Conflict,
-    TooMany,
-}
-
 /// All sessions and their requests.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -87,7 +69,10 @@ pub(crate) struct Table {
 /// What a client calls its session: the same after a restart, for the same key.
 pub(crate) fn wire_name(hello: &Hello) -> String {
     let digest = hash(&["nexus osc session", &hello.token, &hello.client]);
-    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
+    Uuid::from_slice(&digest[..16])
+        .unwrap_or_default()
+        .simple()
+        .to_string()
 }
 
 fn hash(parts: &[&str]) -> [u8; 32] {
@@ -125,14 +110,21 @@ impl Table {
         now: Timestamp,
     ) -> Option<&Session> {
         // Another key of the same user finds the same session, so that no request is asked twice.
-        let id = derived_id(edge_id(speaker.tenant, channel, &speaker.user, &hello.client), "osc.session");
+        let id = derived_id(
+            edge_id(speaker.tenant, channel, &speaker.user, &hello.client),
+            "osc.session",
+        );
         if !self.sessions.contains_key(&id) && self.sessions.len() >= self.max_sessions {
             self.expire(now);
             if self.sessions.len() >= self.max_sessions {
                 return None;
             }
         }
-        let port = if hello.reply_port == 0 { source.port() } else { hello.reply_port };
+        let port = if hello.reply_port == 0 {
+            source.port()
+        } else {
+            hello.reply_port
+        };
         let wire = wire_name(hello);
         let requests = match self.sessions.remove(&id) {
             Some(old) => {
@@ -177,123 +169,23 @@ impl Table {
     }
 
     /// Sessions that last spoke from exactly there.
-    pub(crate) fn at(&self, source: SocketAddr, now: Timestamp) -> impl Iterator<Item = (Uuid, &Session)> {
+    pub(crate) fn at(
+        &self,
+        source: SocketAddr,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (Uuid, &Session)> {
         let there = move |session: &Session| session.source == source && session.expires > now;
-        self.sessions.iter().filter(move |(_, session)| there(session)).map(|(id, session)| (*id, session))
+        self.sessions
+            .iter()
+            .filter(move |(_, session)| there(session))
+            .map(|(id, session)| (*id, session))
     }
 
     /// Id of the run that a session's request is.
     pub(crate) fn run(&self, id: Uuid, channel: &Token, req: &str) -> Option<Uuid> {
-        self.sessions.get(&id).map(|session| edge_id(session.tenant, channel, &id.to_string(), req))
-    }
-
-    pub(crate) fn request(&self, run: Uuid) -> Option<&Request> {
-        self.requests.get(&run)
-    }
-
-    /// Where a request's session is answered.
-    pub(crate) fn reply_to(&self, run: Uuid) -> Option<SocketAddr> {
-        let request = self.requests.get(&run)?;
-        self.sessions.get(&request.session).map(|session| session.reply)
-    }
-
-    /// Takes a question in.
-    pub(crate) fn ask(&mut self, id: Uuid, run: Uuid, conversation: &Token, ask: &Ask) -> Asked {
-        let agent = ask.agent.as_deref().unwrap_or_default();
-        let digest = hash(&[&ask.text, agent, conversation.as_str()]);
-        if let Some(known) = self.requests.get_mut(&run) {
-            if known.digest != digest {
-                return Asked::Conflict;
-            }
-            if !known.accepted {
-                return Asked::Pending;
-            }
-            known.answer.replay();
-            self.due.insert(run);
-            return Asked::Repeated;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return Asked::TooMany };
-        if session.requests.len() >= KEPT_REQUESTS {
-            let ended = |run: &Uuid| self.requests.get(run).is_none_or(|request| request.ended.is_some());
-            let Some(oldest) = session.requests.iter().position(ended) else { return Asked::TooMany };
-            if let Some(oldest) = session.requests.remove(oldest) {
-                self.requests.remove(&oldest);
-            }
-        }
-        session.requests.push_back(run);
-        let request = Request {
-            session: id,
-            req: ask.req.clone(),
-            tenant: session.tenant,
-            conversation: conversation.clone(),
-            digest,
-            accepted: false,
-            answer: Answer::new(&ask.req),
-            ended: None,
-        };
-        self.requests.insert(run, request);
-        Asked::New
-    }
-
-    /// The request's event is stored: from now on its answer is sent.
-    pub(crate) fn accept(&mut self, run: Uuid) -> Option<&Request> {
-        let request = self.requests.get_mut(&run)?;
-        request.accepted = true;
-        self.due.insert(run);
-        Some(request)
-    }
-
-    /// The request's event could not be stored: it may be asked again.
-    pub(crate) fn withdraw(&mut self, run: Uuid) -> Option<Request> {
-        let request = self.requests.remove(&run)?;
-        self.due.remove(&run);
-        if let Some(session) = self.sessions.get_mut(&request.session) {
-            session.requests.retain(|kept| *kept != run);
-        }
-        Some(request)
-    }
-
-    /// A live piece; nobody's is passed over.
-    pub(crate) fn chunk(&mut self, tenant: TenantId, run: Uuid, chunk: &InferenceChunk) {
-        let Some(request) = self.requests.get_mut(&run).filter(|request| request.tenant == tenant) else { return };
-        request.answer.chunk(chunk);
-        self.due.insert(run);
-    }
-
-    /// The final word; `false` when nobody waits for it.
-    pub(crate) fn end(&mut self, tenant: TenantId, run: Uuid, outcome: &Outcome, now: Timestamp) -> bool {
-        let Some(request) = self.requests.get_mut(&run).filter(|request| request.tenant == tenant) else {
-            return false;
-        };
-        if request.answer.end(outcome) {
-            request.ended = Some(now);
-            self.due.insert(run);
-        }
-        true
-    }
-
-    /// Part of an answer once more; `None` when the request is not known.
-    pub(crate) fn again(&self, run: Uuid, from: usize, to: usize, max: usize) -> Option<Vec<Vec<u8>>> {
-        self.requests.get(&run).map(|request| request.answer.again(&request.req, from, to, max))
-    }
-
-    pub(crate) fn has_due(&self) -> bool {
-        !self.due.is_empty()
-    }
-
-    /// The next datagrams of every answer that has some.
-    pub(crate) fn take_due(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
-        let mut datagrams = Vec::new();
-        for run in std::mem::take(&mut self.due) {
-            let Some(request) = self.requests.get_mut(&run).filter(|request| request.accepted) else { continue };
-            let Some(session) = self.sessions.get(&request.session) else { continue };
-            let next = request.answer.take_due(&request.req, BURST);
-            datagrams.extend(next.into_iter().map(|datagram| (session.reply, datagram)));
-            if request.answer.is_due() {
-                self.due.insert(run);
-            }
-        }
-        datagrams
+        self.sessions
+            .get(&id)
+            .map(|session| edge_id(session.tenant, channel, &id.to_string(), req))
     }
 
     /// Forgets sessions whose lease has ended, and answers that have been kept long enough.
@@ -302,17 +194,26 @@ impl Table {
         sessions.retain(|_, session| session.expires > now);
         self.wires.retain(|_, id| sessions.contains_key(id));
         requests.retain(|_, request| {
-            let kept = request.ended.is_none_or(|ended| now.millis_since(ended) < KEPT_MS);
+            let kept = request
+                .ended
+                .is_none_or(|ended| now.millis_since(ended) < KEPT_MS);
             kept && sessions.contains_key(&request.session)
         });
-        let mut bytes: usize = requests.values().map(|request| request.answer.bytes()).sum();
+        let mut bytes: usize = requests
+            .values()
+            .map(|request| request.answer.bytes())
+            .sum();
         if bytes > KEPT_BYTES {
-            let ended = requests.iter().filter_map(|(run, request)| Some((request.ended?, *run)));
+            let ended = requests
+                .iter()
+                .filter_map(|(run, request)| Some((request.ended?, *run)));
             for (_, run) in ended.collect::<BTreeSet<_>>() {
                 if bytes <= KEPT_BYTES {
                     break;
                 }
-                bytes -= requests.remove(&run).map_or(0, |request| request.answer.bytes());
+                bytes -= requests
+                    .remove(&run)
+                    .map_or(0, |request| request.answer.bytes());
             }
         }
         for session in sessions.values_mut() {

@@ -12,6 +12,7 @@ use crate::chat::Chat;
 use crate::client::Client;
 use crate::error::Error;
 use crate::lanes::{Lanes, Turn};
+use crate::recent::Recent;
 use crate::split::{LIMIT, split};
 
 /// Longest wait between two tries of one answer.
@@ -25,12 +26,13 @@ pub(crate) struct Deliverer {
     client: Arc<Client>,
     typing: Typing,
     lanes: Lanes,
+    delivered: Recent,
     now: fn() -> Timestamp,
 }
 
 impl Deliverer {
     pub(crate) fn new(client: Arc<Client>, typing: Typing, now: fn() -> Timestamp) -> Self {
-        Self { client, typing, lanes: Lanes::default(), now }
+        Self { client, typing, lanes: Lanes::default(), delivered: Recent::default(), now }
     }
 
     /// Sends the pieces that have not been sent.
@@ -74,6 +76,10 @@ impl Handler for Deliverer {
         let Some(text) = shown(&event.payload.outcome) else { return Ok(None) };
         let place = &event.metadata.conversation;
         let chat = Chat::from_token(place)?;
+        if self.delivered.contains(event.id) {
+            // Only the acknowledgement was lost.
+            return Ok(None);
+        }
         self.lanes.line_up(place, delivery.sequence, event.id);
         let age = (self.now)().millis_since(delivery.stored_at);
         if u128::from(age) > FRESH.as_millis() {
@@ -83,6 +89,7 @@ impl Handler for Deliverer {
         let entered = self.lanes.enter(place, delivery.sequence).await;
         let turn = entered.map_err(|wait| Error::Busy { wait: wait + jittered(Duration::from_millis(500)) })?;
         let Err(error) = self.send(&turn, chat, text).await else {
+            self.delivered.insert(event.id);
             turn.finish();
             return Ok(None);
         };

@@ -1,5 +1,6 @@
 //! From Telegram to the stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::{Bus, Chain, Cursors, failpoint};
@@ -14,7 +15,6 @@ use crate::client::Client;
 use crate::config::Config;
 use crate::error::Error;
 use crate::update::{self, TextMessage, Update};
-use std::sync::Arc;
 
 /// Polls Telegram and publishes what people write.
 #[derive(Debug)]
@@ -31,7 +31,6 @@ pub(crate) struct Intake {
     /// Where reading stands; `None` as long as it has not been loaded.
     pub(crate) position: Option<Position>,
     pub(crate) now: fn() -> Timestamp,
-    pub(crate) stop: CancellationToken,
 }
 
 /// The last update that is dealt with, and the cursor's revision to write over.

@@ -24,6 +24,7 @@ mod deliver;
 mod error;
 mod intake;
 mod lanes;
+mod recent;
 mod split;
 mod typing;
 mod update;
@@ -96,7 +97,6 @@ impl Telegram {
             bot,
             position: None,
             now,
-            stop: stop.clone(),
         };
         Ok(Self { bus: bus.clone(), intake, deliverer, typing, now, stop })
     }
@@ -115,7 +115,7 @@ impl Telegram {
             over.cancel();
             ended
         };
-        let (ended, ()) = tokio::join!(delivering, self.intake.run(over.clone()));
+        let (ended, ()) = tokio::join!(Box::pin(delivering), Box::pin(self.intake.run(over.clone())));
         self.typing.close().await;
         Ok(ended?)
     }

@@ -7,10 +7,9 @@ use nexus_contracts::{Metadata, Token};
 use uuid::Uuid;
 
 use super::{Server, Work};
-use crate::ask::{self, Published};
+use crate::ask;
 use crate::codec;
 use crate::protocol::{Ask, Call, Hello, Refusal, Reply};
-use crate::server::Speaker;
 use crate::session::{Asked, wire_name};
 
 /// Longest look-up of a key.
@@ -19,18 +18,22 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RESENT: usize = 64;
 
 /// Where a datagram came from, and how many bytes it may be answered with when nobody is known there.
-struct Origin {
-    source: SocketAddr,
-    allowance: usize,
+pub(super) struct Origin {
+    pub(super) source: SocketAddr,
+    pub(super) allowance: usize,
 }
 
 impl Server {
     pub(super) fn datagram(&mut self, bytes: &[u8], source: SocketAddr) {
-        let mut origin = Origin { source, allowance: bytes.len() };
+        let mut origin = Origin {
+            source,
+            allowance: bytes.len(),
+        };
         let packet = match codec::decode(bytes, (self.now)()) {
             Ok(packet) => packet,
             Err(error) => {
-                metrics::counter!("nexus_osc_datagrams_total", "result" => "malformed").increment(1);
+                metrics::counter!("nexus_osc_datagrams_total", "result" => "malformed")
+                    .increment(1);
                 let refusal = Refusal::new("", error.code(), error.to_string());
                 return self.refuse(&mut origin, None, &refusal);
             }
@@ -49,7 +52,12 @@ impl Server {
         match call {
             Call::Hello(hello) => self.hello(hello, origin),
             Call::Ask(ask) => self.ask(&ask, origin.source),
-            Call::Resend { session, req, from, to } => self.resend(session.as_deref(), &req, (from, to), origin.source),
+            Call::Resend {
+                session,
+                req,
+                from,
+                to,
+            } => self.resend(session.as_deref(), &req, (from, to), origin.source),
             Call::Cancel { session, req } => self.cancel(&session, &req, origin.source),
             Call::Ping { session } => {
                 let id = self.touched(&session, "", origin.source)?;
@@ -67,22 +75,40 @@ impl Server {
 
     fn hello(&mut self, hello: Hello, origin: &mut Origin) -> Result<(), Refusal> {
         let known = self.table.knows(&wire_name(&hello));
-        if !known && self.guard.refuses(&hello.token, origin.source.ip(), (self.now)()) {
+        if !known
+            && self
+                .guard
+                .refuses(&hello.token, origin.source.ip(), (self.now)())
+        {
             self.unauthorised(&hello, origin);
             return Ok(());
         }
         let Ok(permit) = self.verifying.clone().try_acquire_owned() else {
-            return Err(Refusal::new("", "busy", "too many clients say hello at once; try again"));
+            return Err(Refusal::new(
+                "",
+                "busy",
+                "too many clients say hello at once; try again",
+            ));
         };
         let (verifying, report) = ((self.verify)(hello.token.clone()), self.report.clone());
         let (source, size) = (origin.source, origin.allowance);
         // It answers later, so the rest of this datagram is answered with nothing.
         origin.allowance = 0;
         self.tasks.spawn(async move {
-            let speaker = tokio::time::timeout(VERIFY_TIMEOUT, verifying).await.ok().flatten();
+            let speaker = tokio::time::timeout(VERIFY_TIMEOUT, verifying)
+                .await
+                .ok()
+                .flatten();
             // The permit goes before the report, so that waiting reports hold up no look-up.
             drop(permit);
-            let _ = report.send(Work::Verified { source, size, hello, speaker }).await;
+            let _ = report
+                .send(Work::Verified {
+                    source,
+                    size,
+                    hello,
+                    speaker,
+                })
+                .await;
         });
         Ok(())
     }
@@ -91,9 +117,15 @@ impl Server {
         let id = self.touched(&ask.session, &ask.req, source)?;
         let refusal = |code, message: &str| Refusal::new(&ask.req, code, message);
         let native = ask.conversation.clone().unwrap_or_else(|| id.to_string());
-        let conversation = Token::encode(&native).map_err(|error| refusal("bad_request", &error.to_string()))?;
-        let known = self.table.run(id, &self.channel, &ask.req).zip(self.table.session(id));
-        let Some((run, session)) = known else { return Ok(()) };
+        let conversation =
+            Token::encode(&native).map_err(|error| refusal("bad_request", &error.to_string()))?;
+        let known = self
+            .table
+            .run(id, &self.channel, &ask.req)
+            .zip(self.table.session(id));
+        let Some((run, session)) = known else {
+            return Ok(());
+        };
         let place = Metadata::at(session.tenant, self.channel.clone(), conversation.clone());
         let event = ask::event(run, place, &session.user, ask, (self.now)());
         let Ok(permit) = self.publishing.clone().try_acquire_owned() else {
@@ -103,11 +135,22 @@ impl Server {
             Asked::New => {}
             Asked::Pending => return Ok(()),
             Asked::Repeated => {
-                self.reply(id, Reply::Accepted { req: &ask.req, run: &run.to_string() });
+                self.reply(
+                    id,
+                    Reply::Accepted {
+                        req: &ask.req,
+                        run: &run.to_string(),
+                    },
+                );
                 return Ok(());
             }
             Asked::Conflict => return Err(conflict(&ask.req)),
-            Asked::TooMany => return Err(refusal("busy", "too many questions of this session are open")),
+            Asked::TooMany => {
+                return Err(refusal(
+                    "busy",
+                    "too many questions of this session are open",
+                ));
+            }
         }
         let (bus, report) = (self.bus.clone(), self.report.clone());
         self.tasks.spawn(async move {
@@ -125,25 +168,45 @@ impl Server {
         (from, to): (usize, usize),
         source: SocketAddr,
     ) -> Result<(), Refusal> {
-        let unknown = || Refusal::new(req, "unknown_request", "it was never asked, or is forgotten; ask it again");
+        let unknown = || {
+            Refusal::new(
+                req,
+                "unknown_request",
+                "it was never asked, or is forgotten; ask it again",
+            )
+        };
         let id = match session {
             Some(session) => self.touched(session, req, source)?,
             None => {
                 // Two sessions may share a socket; then it is the one that asked.
-                let there: Vec<(Uuid, String)> =
-                    self.table.at(source, (self.now)()).map(|(id, session)| (id, session.wire.clone())).collect();
+                let there: Vec<(Uuid, String)> = self
+                    .table
+                    .at(source, (self.now)())
+                    .map(|(id, session)| (id, session.wire.clone()))
+                    .collect();
                 if there.is_empty() {
                     return Err(Refusal::new(req, "unknown_session", "say hello first"));
                 }
-                let asked = |id| self.table.run(id, &self.channel, req).is_some_and(|run| self.table.request(run).is_some());
-                let (_, wire) = there.into_iter().find(|(id, _)| asked(*id)).ok_or_else(unknown)?;
+                let asked = |id| {
+                    self.table
+                        .run(id, &self.channel, req)
+                        .is_some_and(|run| self.table.request(run).is_some())
+                };
+                let (_, wire) = there
+                    .into_iter()
+                    .find(|(id, _)| asked(*id))
+                    .ok_or_else(unknown)?;
                 self.touched(&wire, req, source)?
             }
         };
-        let again = self.table.run(id, &self.channel, req).and_then(|run| self.table.again(run, from, to, MAX_RESENT));
+        let again = self
+            .table
+            .run(id, &self.channel, req)
+            .and_then(|run| self.table.again(run, from, to, MAX_RESENT));
         let datagrams = again.ok_or_else(unknown)?;
         if let Some(reply) = self.table.session(id).map(|session| session.reply) {
-            self.out.extend(datagrams.into_iter().map(|datagram| (reply, datagram)));
+            self.out
+                .extend(datagrams.into_iter().map(|datagram| (reply, datagram)));
         }
         Ok(())
     }
@@ -151,97 +214,79 @@ impl Server {
     fn cancel(&mut self, session: &str, req: &str, source: SocketAddr) -> Result<(), Refusal> {
         let id = self.touched(session, req, source)?;
         let run = self.table.run(id, &self.channel, req);
-        let Some((run, request)) = run.and_then(|run| self.table.request(run).map(|request| (run, request))) else {
-            return Err(Refusal::new(req, "unknown_request", "ask it again with the same req, then cancel it"));
+        let Some((run, request)) =
+            run.and_then(|run| self.table.request(run).map(|request| (run, request)))
+        else {
+            return Err(Refusal::new(
+                req,
+                "unknown_request",
+                "ask it again with the same req, then cancel it",
+            ));
         };
-        let place = Metadata::at(request.tenant, self.channel.clone(), request.conversation.clone());
+        let place = Metadata::at(
+            request.tenant,
+            self.channel.clone(),
+            request.conversation.clone(),
+        );
         let Ok(permit) = self.publishing.clone().try_acquire_owned() else {
-            return Err(Refusal::new(req, "busy", "too many questions at once; try again"));
+            return Err(Refusal::new(
+                req,
+                "busy",
+                "too many questions at once; try again",
+            ));
         };
         let (bus, report, at) = (self.bus.clone(), self.report.clone(), (self.now)());
         self.tasks.spawn(async move {
             let _permit = permit;
             if let Err(error) = ask::cancel(&bus, run, place, at).await {
-                let _ = report.send(Work::NotCancelled { run, code: error.code(), message: error.to_string() }).await;
+                let _ = report
+                    .send(Work::NotCancelled {
+                        run,
+                        code: error.code(),
+                        message: error.to_string(),
+                    })
+                    .await;
             }
         });
         Ok(())
     }
 
-    /// Takes up what a task has done.
-    pub(super) fn done(&mut self, work: Work) {
-        match work {
-            Work::Verified { source, size, hello, speaker } => {
-                self.verified(&hello, speaker, &mut Origin { source, allowance: size });
-            }
-            Work::Published { run, published } => self.published(run, published),
-            Work::NotCancelled { run, code, message } => {
-                if let Some((to, request)) = self.table.reply_to(run).zip(self.table.request(run)) {
-                    let error = Reply::Error { req: &request.req, code, message: &message };
-                    self.out.push((to, error.encode()));
-                }
-            }
-        }
-    }
-
-    fn verified(&mut self, hello: &Hello, speaker: Option<Speaker>, origin: &mut Origin) {
-        let now = (self.now)();
-        let Some(speaker) = speaker else {
-            self.guard.refused(&hello.token, origin.source.ip(), now);
-            return self.unauthorised(hello, origin);
-        };
-        let lease_s = self.table.lease_ms() / 1000;
-        let Some(session) = self.table.hello(&speaker, hello, &self.channel, origin.source, now) else {
-            let refusal = Refusal::new("", "too_many_sessions", "try again later");
-            return self.refuse(origin, Some(hello.reply_port), &refusal);
-        };
-        let welcome = Reply::Welcome { session: &session.wire, lease_s, heartbeat_s: lease_s / 3 };
-        self.out.push((session.reply, welcome.encode()));
-    }
-
-    fn published(&mut self, run: Uuid, published: Published) {
-        let Some(to) = self.table.reply_to(run) else { return };
-        let refusal = match published {
-            Published::New | Published::Before(_) => {
-                let Some(request) = self.table.accept(run) else { return };
-                let accepted = Reply::Accepted { req: &request.req, run: &run.to_string() };
-                self.out.push((to, accepted.encode()));
-                metrics::counter!("nexus_osc_asked_total").increment(1);
-                if let Published::Before(Some(answer)) = published {
-                    let tenant = answer.metadata.tenant;
-                    self.table.end(tenant, run, &answer.payload.outcome, (self.now)());
-                }
-                return;
-            }
-            Published::Conflict => conflict(""),
-            Published::Failed { code, message } => Refusal::new("", code, message),
-        };
-        metrics::counter!("nexus_osc_refused_total", "code" => refusal.code).increment(1);
-        if let Some(request) = self.table.withdraw(run) {
-            let error = Reply::Error { req: &request.req, code: refusal.code, message: &refusal.message };
-            self.out.push((to, error.encode()));
-        }
-    }
-
-    fn unauthorised(&mut self, hello: &Hello, origin: &mut Origin) {
-        let refusal = Refusal::new("", "unauthorised", "the API key opens nothing");
-        self.refuse(origin, Some(hello.reply_port), &refusal);
-    }
-
     /// Says no: in full to a client that is known, otherwise in no more bytes than came in.
-    fn refuse(&mut self, origin: &mut Origin, reply_port: Option<u16>, refusal: &Refusal) {
+    pub(super) fn refuse(
+        &mut self,
+        origin: &mut Origin,
+        reply_port: Option<u16>,
+        refusal: &Refusal,
+    ) {
         metrics::counter!("nexus_osc_refused_total", "code" => refusal.code).increment(1);
         let Refusal { req, code, message } = refusal;
         let full = Reply::Error { req, code, message }.encode();
-        let known = self.table.at(origin.source, (self.now)()).next().map(|(_, session)| session.reply);
+        let known = self
+            .table
+            .at(origin.source, (self.now)())
+            .next()
+            .map(|(_, session)| session.reply);
         if let Some(reply) = known {
             return self.out.push((reply, full));
         }
-        let short = Reply::Error { req, code, message: "" }.encode();
-        let Some(error) = [full, short].into_iter().find(|error| error.len() <= origin.allowance) else { return };
+        let short = Reply::Error {
+            req,
+            code,
+            message: "",
+        }
+        .encode();
+        let Some(error) = [full, short]
+            .into_iter()
+            .find(|error| error.len() <= origin.allowance)
+        else {
+            return;
+        };
         origin.allowance -= error.len();
-        let port = reply_port.filter(|port| *port != 0).unwrap_or_else(|| origin.source.port());
-        self.out.push((SocketAddr::new(origin.source.ip(), port), error));
+        let port = reply_port
+            .filter(|port| *port != 0)
+            .unwrap_or_else(|| origin.source.port());
+        self.out
+            .push((SocketAddr::new(origin.source.ip(), port), error));
     }
 
     fn reply(&mut self, id: Uuid, reply: Reply<'_>) {
@@ -251,6 +296,10 @@ impl Server {
     }
 }
 
-fn conflict(req: &str) -> Refusal {
-    Refusal::new(req, "conflict", "this req was another question; number questions freshly")
+pub(super) fn conflict(req: &str) -> Refusal {
+    Refusal::new(
+        req,
+        "conflict",
+        "this req was another question; number questions freshly",
+    )
 }

@@ -1,0 +1,126 @@
+//! Taking a request: the one way from a client to the log.
+
+use nexus_bus::{Bus, EVENTS, Stored, failpoint};
+use nexus_contracts::{
+    Event, IncomingRequest, Message, Metadata, RawEvent, RunCancel, Timestamp, Token, TokenError,
+    derived_id, edge_id, traceparent,
+};
+use uuid::Uuid;
+
+use crate::keys::Principal;
+
+/// What a client asks.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// The client's own number, if it has one: the same number is the same request.
+    pub(crate) id: Option<String>,
+    pub(crate) conversation: Token,
+    pub(crate) agent: Option<String>,
+    pub(crate) text: String,
+    pub(crate) history: Option<Vec<Message>>,
+    pub(crate) model: Option<String>,
+}
+
+/// A request that is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accepted {
+    pub(crate) run: Uuid,
+    pub(crate) sequence: u64,
+    /// It had been stored before.
+    pub(crate) repeated: bool,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the message is empty; say something")]
+    Empty,
+    #[error("the message has {bytes} bytes, the limit is {limit}; send a shorter one")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("the conversation's id cannot be used: {0}")]
+    Conversation(#[from] TokenError),
+    #[error("message id {id:?} was used before for another message; choose a new one")]
+    Reused { id: String },
+    #[error("{0}")]
+    Bus(#[from] nexus_bus::Error),
+}
+
+impl Refusal {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "bad_frame",
+            Self::TooLong { .. } => "text_too_long",
+            Self::Conversation(_) => "unknown_conversation",
+            Self::Reused { .. } => "id_reused",
+            Self::Bus(nexus_bus::Error::TooLarge { .. }) => "text_too_long",
+            Self::Bus(error) => error.code(),
+        }
+    }
+}
+
+/// Stores a request; it is accepted when this returns.
+pub(crate) async fn accept(
+    bus: &Bus,
+    channel: &Token,
+    who: &Principal,
+    ask: Ask,
+    max_text_bytes: usize,
+    now: Timestamp,
+) -> Result<Accepted, Refusal> {
+    if ask.text.trim().is_empty() {
+        return Err(Refusal::Empty);
+    }
+    if ask.text.len() > max_text_bytes {
+        return Err(Refusal::TooLong { bytes: ask.text.len(), limit: max_text_bytes });
+    }
+    let id = match &ask.id {
+        Some(native) => {
+            let session = format!("{}/{}", who.user, ask.conversation);
+            edge_id(who.tenant, channel, &session, native)
+        }
+        None => Uuid::now_v7(),
+    };
+    let metadata = Metadata {
+        user: Some(who.user.clone()),
+        agent: ask.agent,
+        traceparent: Some(traceparent(id, id)),
+        ..Metadata::at(who.tenant, channel.clone(), ask.conversation)
+    };
+    let payload = IncomingRequest { text: ask.text, history: ask.history, model: ask.model };
+    let event = Event::new(id, id, metadata, now, payload);
+    let Stored { sequence, duplicate } = bus.publish(&event).await?;
+    failpoint::hit("web.after_publish");
+    if duplicate && !is_same(bus, sequence, &event).await {
+        return Err(Refusal::Reused { id: ask.id.unwrap_or_default() });
+    }
+    metrics::counter!("nexus_gateway_accepted_total").increment(1);
+    Ok(Accepted { run: id, sequence, repeated: duplicate })
+}
+
+/// Whether the stored event says the same; one that cannot be read now is taken for the same.
+async fn is_same(bus: &Bus, sequence: u64, event: &Event<IncomingRequest>) -> bool {
+    let Ok(bytes) = bus.message_at(EVENTS, sequence).await else { return true };
+    let stored = RawEvent::decode(&bytes).and_then(RawEvent::typed::<IncomingRequest>);
+    stored.is_ok_and(|stored| stored.payload == event.payload && stored.metadata.agent == event.metadata.agent)
+}
+
+/// Asks for the end of a run.
+pub(crate) async fn cancel(
+    bus: &Bus,
+    channel: &Token,
+    who: &Principal,
+    conversation: Token,
+    run: Uuid,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let id = derived_id(run, &format!("cancel by {}", who.user));
+    let metadata = Metadata {
+        user: Some(who.user.clone()),
+        causation_id: Some(run),
+        traceparent: Some(traceparent(run, id)),
+        ..Metadata::at(who.tenant, channel.clone(), conversation)
+    };
+    let payload = RunCancel { run, reason: Some("Cancelled by the user.".to_owned()), failure: None };
+    bus.publish(&Event::new(id, run, metadata, now, payload)).await?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The frames of the native WebSocket, version 1.
+
+use nexus_contracts::{EventType, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::cursor::Cursor;
+
+/// What a client sends.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ClientFrame {
+    Hello {
+        #[serde(default)]
+        key: Option<String>,
+    },
+    Ask {
+        /// The client's own number of the message, unique in the conversation.
+        id: String,
+        conversation: String,
+        text: String,
+        #[serde(default)]
+        agent: Option<String>,
+    },
+    Follow {
+        conversation: String,
+        #[serde(default)]
+        cursor: Cursor,
+    },
+    Unfollow {
+        conversation: String,
+    },
+    Cancel {
+        conversation: String,
+        run: Uuid,
+    },
+    Ping,
+    Pong,
+}
+
+/// What the server sends.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum ServerFrame {
+    Welcome { session: Uuid, user: String, agents: Vec<String>, heartbeat_s: u64 },
+    Accepted { id: String, run: Uuid, conversation: String, cursor: Cursor },
+    Event(EventFrame),
+    Delta { conversation: String, run: Uuid, call: Uuid, offset: usize, text: String, cursor: Cursor },
+    Reset { conversation: String, run: Uuid, call: Uuid, cursor: Cursor },
+    Done(DoneFrame),
+    CaughtUp { conversation: String, cursor: Cursor },
+    Error {
+        code: &'static str,
+        message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        conversation: Option<String>,
+    },
+    Ping,
+    Pong,
+    Resume { conversation: String, cursor: Cursor },
+}
+
+/// One stored event of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct EventFrame {
+    pub(crate) conversation: String,
+    pub(crate) run: Uuid,
+    pub(crate) cursor: Cursor,
+    pub(crate) sequence: u64,
+    pub(crate) event: EventType,
+    pub(crate) emitter: &'static str,
+    /// When it was stored.
+    pub(crate) at: Timestamp,
+    pub(crate) summary: Value,
+}
+
+/// The end of a request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct DoneFrame {
+    pub(crate) conversation: String,
+    pub(crate) run: Uuid,
+    pub(crate) outcome: &'static str,
+    pub(crate) text: String,
+    pub(crate) usage: nexus_contracts::RunUsage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<ErrorBody>,
+    pub(crate) cursor: Cursor,
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ErrorBody {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}

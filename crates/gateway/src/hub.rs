@@ -1,0 +1,144 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nexus_bus::{Bus, Chain, Chunks, EVENTS, Filter, Message, Reader, Start};
+use nexus_contracts::{Event, InferenceChunk, Pattern, StoredSubject, TenantId, Token};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::Error;
+
+/// Items that a follower may be behind; then it is cut off and has to come back.
+const BEHIND: usize = 512;
+
+/// What happens in a conversation.
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    Event(Arc<Message>),
+    Chunk(Arc<Event<InferenceChunk>>),
+}
+
+type Place = (TenantId, Token);
+type Followers = HashMap<Place, Vec<(u64, mpsc::Sender<Item>)>>;
+
+/// One reader of the channel's log for all connected clients. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Hub {
+    followers: Arc<Mutex<Followers>>,
+    next: Arc<AtomicU64>,
+}
+
+/// A place at the hub: what happens in one conversation, from now on.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    items: mpsc::Receiver<Item>,
+    hub: Hub,
+    place: Place,
+    number: u64,
+}
+
+impl Hub {
+    /// Starts reading; everything that is stored after this returns will be seen.
+    pub(crate) async fn start(bus: &Bus, channel: &Token, stop: CancellationToken) -> Result<Self, Error> {
+        let hub = Self { followers: Arc::default(), next: Arc::default() };
+        let (_, last) = bus.bounds(EVENTS).await?;
+        let reader = open(bus, channel, last).await?;
+        let chunks = Chunks::of_channel(bus, channel).await?;
+        tokio::spawn(hub.clone().read_events(bus.clone(), channel.clone(), reader, last, stop.clone()));
+        tokio::spawn(hub.clone().read_chunks(chunks, stop));
+        Ok(hub)
+    }
+
+    /// Listens to a conversation.
+    pub(crate) fn subscribe(&self, tenant: TenantId, conversation: &Token) -> Subscription {
+        let (sender, items) = mpsc::channel(BEHIND);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let place = (tenant, conversation.clone());
+        self.followers().entry(place.clone()).or_default().push((number, sender));
+        Subscription { items, hub: self.clone(), place, number }
+    }
+
+    async fn read_events(self, bus: Bus, channel: Token, mut reader: Reader, mut last: u64, stop: CancellationToken) {
+        loop {
+            let message = tokio::select! {
+                () = stop.cancelled() => return,
+                message = reader.next() => message,
+            };
+            match message {
+                Ok(message) => {
+                    last = message.sequence;
+                    self.dispatch(Arc::new(message));
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "reading the channel broke off");
+                    reader = loop {
+                        tokio::select! {
+                            () = stop.cancelled() => return,
+                            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                        }
+                        // Right behind the last one: nothing is skipped.
+                        if let Ok(reader) = open(&bus, &channel, last).await {
+                            break reader;
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    async fn read_chunks(self, mut chunks: Chunks, stop: CancellationToken) {
+        loop {
+            let chunk = tokio::select! {
+                () = stop.cancelled() => return,
+                chunk = chunks.next() => chunk,
+            };
+            let Some(chunk) = chunk else { return };
+            let place = (chunk.metadata.tenant, chunk.metadata.conversation.clone());
+            self.send(&place, &Item::Chunk(Arc::new(chunk)));
+        }
+    }
+
+    fn dispatch(&self, message: Arc<Message>) {
+        if let Ok(subject) = StoredSubject::parse(&message.subject) {
+            self.send(&(subject.tenant, subject.conversation), &Item::Event(message));
+        }
+    }
+
+    /// Never waits: whoever is too far behind loses its place.
+    fn send(&self, place: &Place, item: &Item) {
+        let mut followers = self.followers();
+        if let Some(senders) = followers.get_mut(place) {
+            senders.retain(|(_, sender)| sender.try_send(item.clone()).is_ok());
+        }
+    }
+
+    fn followers(&self) -> std::sync::MutexGuard<'_, Followers> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn open(bus: &Bus, channel: &Token, last: u64) -> Result<Reader, nexus_bus::Error> {
+    let pattern = Pattern { channel: Some(channel.clone()), ..Pattern::default() };
+    Reader::open(bus, EVENTS, Filter::Patterns(vec![pattern]), Start::At(last + 1)).await
+}
+
+impl Subscription {
+    /// What happens next; `None` when the follower was too slow.
+    pub(crate) async fn next(&mut self) -> Option<Item> {
+        self.items.recv().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut followers = self.hub.followers();
+        if let Some(senders) = followers.get_mut(&self.place) {
+            senders.retain(|(number, _)| *number != self.number);
+            if senders.is_empty() {
+                followers.remove(&self.place);
+            }
+        }
+    }
+}

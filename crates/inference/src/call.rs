@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use nexus_contracts::{Finish, InferenceRequest, RequestedCall, Usage};
+
+/// What a provider is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// The provider's own name of the model.
+    pub(crate) model: &'a str,
+    pub(crate) request: &'a InferenceRequest,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Completion {
+    pub(crate) text: String,
+    pub(crate) tool_calls: Vec<RequestedCall>,
+    pub(crate) finish: Finish,
+    pub(crate) usage: Usage,
+}
+
+/// A part of an answer, as it comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    Text(&'a str),
+    /// Some part of a tool call: nothing to show, but the answer has begun.
+    ToolCall,
+}
+
+/// Takes an answer piece by piece while it is being made.
+pub(crate) trait Sink: Send {
+    fn take(&mut self, piece: Piece<'_>);
+}
+
+/// Something that answers model calls.
+///
+/// Makes one attempt: retries and deadlines are the caller's. Dropping the future ends the call
+/// at the provider.
+pub(crate) trait Provider: Send + Sync {
+    /// Asks for an answer. What the sink got is the beginning of the completion's text.
+    fn complete<'a>(
+        &'a self,
+        call: Call<'a>,
+        sink: &'a mut dyn Sink,
+    ) -> BoxFuture<'a, Result<Completion, CallError>>;
+
+    /// The models that the provider says it has.
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<String>, CallError>>;
+
+    /// Where it is, for people: a host, or what stands for one.
+    fn place(&self) -> &str;
+
+    /// Name of the secret that it needs and that is not there.
+    fn missing_secret(&self) -> Option<&str>;
+}
+
+/// What kind of failure it is, which decides what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    RateLimited,
+    QuotaExhausted,
+    Overloaded,
+    Timeout,
+    Transport,
+    /// The answer ended without an end.
+    Truncated,
+    Auth,
+    Invalid,
+    ContentFilter,
+}
+
+impl Class {
+    /// Bounded name, for codes and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Truncated => "truncated",
+            Self::Auth => "auth",
+            Self::Invalid => "invalid",
+            Self::ContentFilter => "content_filter",
+        }
+    }
+}
+
+/// Most characters of a provider's own words in our messages.
+const MAX_MESSAGE: usize = 500;
+/// Most characters that are looked at for them.
+const MAX_RAW: usize = 8192;
+
+/// Why a provider did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", class.as_str())]
+pub(crate) struct CallError {
+    pub(crate) class: Class,
+    /// One line; after [`Self::presentable`] also bounded and without secrets.
+    pub(crate) message: String,
+    /// When the provider wants to be asked again.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl CallError {
+    pub(crate) fn new(class: Class, message: &str) -> Self {
+        let raw: String = message.chars().take(MAX_RAW).collect();
+        let message = raw.split(|c: char| c.is_whitespace() || c.is_control());
+        let message = message.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        Self { class, message, retry_after: None }
+    }
+
+    /// This error without a secret that the provider may have repeated, and short.
+    pub(crate) fn presentable(mut self, secret: Option<&str>) -> Self {
+        if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+            self.message = self.message.replace(secret, "***");
+        }
+        if let Some((end, _)) = self.message.char_indices().nth(MAX_MESSAGE) {
+            self.message.truncate(end);
+            self.message.push('…');
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_shows_no_secret_also_where_it_would_be_cut() {
+        let error = CallError::new(Class::Auth, "wrong key\n sk-secret here");
+        assert_eq!(error.presentable(Some("sk-secret")).message, "wrong key *** here");
+
+        let long = format!("{} sk-secret", "x".repeat(MAX_MESSAGE - 4));
+        let message = CallError::new(Class::Auth, &long).presentable(Some("sk-secret")).message;
+        assert!(!message.contains("sk-"), "{message}");
+        assert_eq!(CallError::new(Class::Auth, &"ü".repeat(900)).presentable(None).message.chars().count(), 501);
+    }
+}

@@ -1,0 +1,40 @@
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the inference worker, table `[inference]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What `default` means, as `provider/model`; `None` takes the first one available.
+    pub default_model: Option<String>,
+    /// Providers in the order in which `default` tries them. Others come before the demo.
+    pub prefer: Vec<String>,
+    /// Model calls in flight at once, over all providers.
+    pub max_in_flight: NonZeroUsize,
+    /// Live text is gathered for so long before it is sent on, for example `25ms`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub coalesce: Duration,
+    /// Bytes of live text that are sent on at once.
+    pub coalesce_bytes: NonZeroUsize,
+    /// How often providers with `discover` are asked for their models, for example `30s`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub discover_every: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            default_model: None,
+            prefer: ["openai", "ollama", "llamacpp", "demo"].map(str::to_owned).to_vec(),
+            max_in_flight: NonZeroUsize::MIN.saturating_add(255),
+            coalesce: Duration::from_millis(25),
+            coalesce_bytes: NonZeroUsize::MIN.saturating_add(2047),
+            discover_every: Duration::from_secs(30),
+        }
+    }
+}

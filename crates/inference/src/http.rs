@@ -1,0 +1,255 @@
+//! Providers over HTTP: one connection pool, any codec.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, Stream, StreamExt as _};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use sse_stream::SseByteStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
+
+use crate::Secrets;
+use crate::call::{Call, CallError, Class, Completion, Provider, Sink};
+use crate::settings::{Endpoint, Patience};
+use crate::wire::{Codec, Decoder, Event, Progress};
+
+/// Most bytes of an answer; far above what an event can hold.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+/// Most bytes that are read of a list of models or a refusal.
+const MAX_BODY: usize = 1024 * 1024;
+/// Longest wait for what follows a finished answer.
+const AFTER_FINISH: Duration = Duration::from_secs(2);
+/// Longest wait for the end of a body, so that its connection can be used again.
+const AFTER_END: Duration = Duration::from_millis(20);
+/// Longest wait for a list of models.
+const DISCOVERY: Duration = Duration::from_millis(1500);
+
+/// The client that all providers share.
+pub(crate) fn client() -> reqwest::Result<Client> {
+    // The binary's choice stands if it made one.
+    let _chosen_before = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("nexus/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_secs(3))
+        // A redirect would carry the key to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
+/// A provider that is reached over HTTP.
+pub(crate) struct HttpProvider {
+    client: Client,
+    codec: Box<dyn Codec>,
+    base: String,
+    place: String,
+    patience: Patience,
+    key_name: Option<String>,
+    secrets: Secrets,
+}
+
+impl HttpProvider {
+    pub(crate) fn new(client: Client, codec: Box<dyn Codec>, endpoint: &Endpoint, address: &Url, secrets: Secrets) -> Self {
+        let host = address.host_str().unwrap_or_default();
+        let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Self {
+            client,
+            codec,
+            base: address.as_str().trim_end_matches('/').to_owned(),
+            place: format!("{host}{port}"),
+            patience: endpoint.patience(address),
+            key_name: endpoint.api_key_env.clone(),
+            secrets,
+        }
+    }
+
+    /// The key, or the failure that a call without it is.
+    fn key(&self) -> Result<Option<SecretString>, CallError> {
+        let Some(name) = &self.key_name else { return Ok(None) };
+        let missing = || CallError::new(Class::Auth, &format!("there is no key: {name} is not set"));
+        (self.secrets)(name).ok_or_else(missing).map(Some)
+    }
+
+    async fn ask(&self, call: Call<'_>, sink: &mut dyn Sink) -> Result<Completion, CallError> {
+        let key = self.key()?;
+        let key = key.as_ref().map(ExposeSecret::expose_secret);
+        let request = self.client.post(format!("{}{}", self.base, self.codec.path(call)));
+        let request = request.headers(self.codec.headers(key)).body(self.codec.body(call));
+        self.answer(request, sink).await.map_err(|error| error.presentable(key))
+    }
+
+    async fn answer(&self, request: RequestBuilder, sink: &mut dyn Sink) -> Result<Completion, CallError> {
+        let first_byte = Instant::now() + self.patience.first_byte;
+        let response = self.send(request, first_byte).await?;
+        let mut decoder = self.codec.decoder();
+        if is_json(&response) {
+            let body = timeout_at(first_byte, read(response, MAX_ANSWER)).await.map_err(|_| self.silent())??;
+            let data = String::from_utf8_lossy(&body);
+            decoder.event(Event { name: None, data: &data }, sink)?;
+            return decoder.end();
+        }
+        self.stream(response, decoder, first_byte, sink).await
+    }
+
+    async fn stream(
+        &self,
+        response: Response,
+        mut decoder: Box<dyn Decoder>,
+        first_byte: Instant,
+        sink: &mut dyn Sink,
+    ) -> Result<Completion, CallError> {
+        let mut events = Box::pin(SseByteStream::new(pieces(response, self.patience.idle)));
+        let mut began = false;
+        let mut progress = Progress::More;
+        loop {
+            let next = match progress {
+                Progress::Over => break,
+                Progress::Finished => timeout(AFTER_FINISH, events.next()).await.unwrap_or(None),
+                Progress::More if began => events.next().await,
+                Progress::More => timeout_at(first_byte, events.next()).await.map_err(|_| self.silent())?,
+            };
+            match next {
+                Some(Ok(event)) => {
+                    began = true;
+                    let data = event.data.unwrap_or_default();
+                    progress = decoder.event(Event { name: event.event.as_deref(), data: &data }, sink)?;
+                }
+                Some(Err(_)) if progress == Progress::Finished => break,
+                Some(Err(error)) => return Err(broken(error)),
+                None => break,
+            }
+        }
+        let _ = timeout(AFTER_END, events.next()).await;
+        decoder.end()
+    }
+
+    /// Sends a request; an error status is an error.
+    async fn send(&self, request: RequestBuilder, until: Instant) -> Result<Response, CallError> {
+        let sent = timeout_at(until, request.send()).await.map_err(|_| self.silent())?;
+        let response = sent.map_err(|error| CallError::new(Class::Transport, &reason(error)))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if status.is_success() {
+            return Ok(response);
+        }
+        // What cannot be read of a refusal is not worth another error.
+        let body = timeout(self.patience.idle.min(Duration::from_secs(5)), read(response, MAX_BODY)).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        Err(self.codec.refusal(status, &headers, &body))
+    }
+
+    fn silent(&self) -> CallError {
+        let message = format!("nothing came within {} s", self.patience.first_byte.as_secs_f32());
+        CallError::new(Class::Timeout, &message)
+    }
+}
+
+impl Provider for HttpProvider {
+    fn complete<'a>(
+        &'a self,
+        call: Call<'a>,
+        sink: &'a mut dyn Sink,
+    ) -> BoxFuture<'a, Result<Completion, CallError>> {
+        Box::pin(self.ask(call, sink))
+    }
+
+    fn discover(&self) -> BoxFuture<'_, Result<Vec<String>, CallError>> {
+        Box::pin(async {
+            let key = self.key()?;
+            let key = key.as_ref().map(ExposeSecret::expose_secret);
+            let request = self.client.get(format!("{}{}", self.base, self.codec.models_path()));
+            let listed = async {
+                let request = request.headers(self.codec.headers(key));
+                let response = self.send(request, Instant::now() + DISCOVERY).await?;
+                let body = timeout(DISCOVERY, read(response, MAX_BODY)).await.map_err(|_| self.silent())??;
+                self.codec.models(&body)
+            };
+            listed.await.map_err(|error: CallError| error.presentable(key))
+        })
+    }
+
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn missing_secret(&self) -> Option<&str> {
+        let name = self.key_name.as_deref()?;
+        (self.secrets)(name).is_none().then_some(name)
+    }
+}
+
+fn is_json(response: &Response) -> bool {
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.starts_with("application/json"))
+}
+
+/// Why a stream of pieces ends before its time.
+#[derive(Debug, thiserror::Error)]
+enum Break {
+    #[error("silent for {} s", .0.as_secs_f32())]
+    Idle(Duration),
+    #[error("the answer is longer than {MAX_ANSWER} bytes")]
+    TooLong,
+    #[error("{0}")]
+    Connection(String),
+}
+
+/// A body's pieces, with a limit on each silence and on the whole. Comments end a silence too.
+fn pieces(response: Response, idle: Duration) -> impl Stream<Item = Result<Bytes, Break>> {
+    let body = response.bytes_stream().boxed();
+    let pieces = stream::unfold((body, 0), move |(mut body, read)| async move {
+        let piece = match timeout(idle, body.next()).await {
+            Err(_) => Err(Break::Idle(idle)),
+            Ok(None) => return None,
+            Ok(Some(Err(error))) => Err(Break::Connection(reason(error))),
+            Ok(Some(Ok(piece))) if read + piece.len() > MAX_ANSWER => {
+                drop(piece);
+                Err(Break::TooLong)
+            }
+            Ok(Some(Ok(piece))) => Ok(piece),
+        };
+        let read = read + piece.as_ref().map_or(0, Bytes::len);
+        Some((piece, (body, read)))
+    });
+    // Some servers leave out the empty line after the last event.
+    pieces.chain(stream::once(async { Ok(Bytes::from_static(b"\n\n")) }))
+}
+
+fn broken(error: sse_stream::Error) -> CallError {
+    let sse_stream::Error::Body(source) = &error else {
+        return CallError::new(Class::Truncated, "the answer is no text");
+    };
+    match source.downcast_ref::<Break>() {
+        Some(idle @ Break::Idle(_)) => CallError::new(Class::Timeout, &idle.to_string()),
+        Some(long @ Break::TooLong) => CallError::new(Class::Invalid, &long.to_string()),
+        Some(Break::Connection(reason)) => CallError::new(Class::Truncated, reason),
+        None => CallError::new(Class::Truncated, &source.to_string()),
+    }
+}
+
+/// The innermost cause without the address, which may hold what nobody should see.
+fn reason(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn StdError = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+async fn read(response: Response, limit: usize) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    let mut pieces = response.bytes_stream();
+    while let Some(piece) = pieces.next().await {
+        body.extend_from_slice(&piece.map_err(|error| CallError::new(Class::Transport, &reason(error)))?);
+        if body.len() > limit {
+            return Err(CallError::new(Class::Invalid, &format!("it sent more than {limit} bytes")));
+        }
+    }
+    Ok(body)
+}

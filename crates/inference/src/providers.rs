@@ -1,0 +1,209 @@
+//! The providers that the settings name, kept up to date with the settings and with themselves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nexus_bus::{Bucket, Bus, Catalog, Chain};
+use reqwest::Client;
+use tokio::sync::Notify;
+
+use crate::call::{Class, Provider};
+use crate::choice::{Choice, Offer, Preference, available};
+use crate::config::Config;
+use crate::demo::Demo;
+use crate::http::HttpProvider;
+use crate::settings::{Endpoint, ProviderSettings};
+use crate::wire::openai_chat::OpenAiChat;
+use crate::{Error, Secrets, http};
+
+/// Setting with the models that can be asked, for whoever shows a choice.
+const MODEL_LIST: &str = "model.list";
+
+/// Pause between a failed call and another look at the providers.
+const DOUBT: Duration = Duration::from_millis(300);
+
+/// One provider.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    settings: ProviderSettings,
+    pub(crate) provider: Arc<dyn Provider>,
+    /// What it said it has; `None` while it does not answer.
+    found: Option<Vec<String>>,
+}
+
+/// All providers.
+pub(crate) struct Providers {
+    bus: Bus,
+    config: Config,
+    client: Client,
+    secrets: Secrets,
+    catalog: Catalog<ProviderSettings>,
+    entries: RwLock<Arc<BTreeMap<String, Entry>>>,
+    /// Somebody found a provider unreachable.
+    doubt: Notify,
+}
+
+impl Providers {
+    /// Builds the providers, asks those that want it for their models, and publishes the list.
+    pub(crate) async fn open(
+        bus: &Bus,
+        config: Config,
+        secrets: Secrets,
+        catalog: Catalog<ProviderSettings>,
+    ) -> Result<Self, Error> {
+        let client = http::client().map_err(Error::Client)?;
+        let (bus, entries) = (bus.clone(), RwLock::default());
+        let this = Self { bus, config, client, secrets, catalog, entries, doubt: Notify::new() };
+        this.reload();
+        this.discover().await;
+        this.publish().await;
+        Ok(this)
+    }
+
+    /// Follows the settings and the providers, for ever.
+    pub(crate) async fn follow(&self) {
+        let mut catalog = self.catalog.clone();
+        loop {
+            tokio::select! {
+                () = catalog.changed() => self.reload(),
+                // Many calls fail at once when a provider goes away: one look serves them all.
+                () = self.doubt.notified() => tokio::time::sleep(DOUBT).await,
+                () = tokio::time::sleep(self.config.discover_every) => {}
+            }
+            self.discover().await;
+            self.publish().await;
+        }
+    }
+
+    /// The provider and the model that a request's `model` means.
+    pub(crate) fn resolve(&self, model: &str) -> Option<(Choice, Arc<dyn Provider>)> {
+        let entries = self.entries();
+        let choice = self.preference().resolve(model, &self.offers(&entries))?;
+        let provider = Arc::clone(&entries.get(&choice.provider)?.provider);
+        Some((choice, provider))
+    }
+
+    /// `provider/model` of everything that can be asked now, preferred first.
+    pub(crate) fn available(&self) -> Vec<String> {
+        available(&self.offers(&self.entries()))
+    }
+
+    /// Looks again at a provider that could not be reached, so that `default` avoids it.
+    pub(crate) fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
+    fn preference(&self) -> Preference<'_> {
+        Preference { default_model: self.config.default_model.as_deref(), order: &self.config.prefer }
+    }
+
+    fn offers(&self, entries: &BTreeMap<String, Entry>) -> Vec<Offer> {
+        let mut offers: Vec<_> = entries.iter().map(|(name, entry)| entry.offer(name)).collect();
+        self.preference().sort(&mut offers);
+        offers
+    }
+
+    fn entries(&self) -> Arc<BTreeMap<String, Entry>> {
+        Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, entries: BTreeMap<String, Entry>) {
+        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+    }
+
+    /// Takes the settings as they are now; providers whose settings are the same stay.
+    fn reload(&self) {
+        let before = self.entries();
+        let settings = self.catalog.entries();
+        let entries = settings.iter().filter_map(|(name, settings)| {
+            let same = before.get(name).filter(|entry| entry.settings == *settings);
+            Some((name.clone(), same.cloned().or_else(|| self.build(name, settings))?))
+        });
+        self.replace(entries.collect());
+    }
+
+    fn build(&self, name: &str, settings: &ProviderSettings) -> Option<Entry> {
+        let provider: Arc<dyn Provider> = match settings {
+            ProviderSettings::Demo(_) => Arc::new(Demo),
+            ProviderSettings::OpenaiChat(endpoint) => match endpoint.address() {
+                Ok(address) => {
+                    let codec = Box::new(OpenAiChat::of_host(address.host_str().unwrap_or_default()));
+                    let (client, secrets) = (self.client.clone(), Arc::clone(&self.secrets));
+                    Arc::new(HttpProvider::new(client, codec, endpoint, &address, secrets))
+                }
+                Err(reason) => {
+                    tracing::error!(provider = name, reason, "provider left out: mend bus-config/providers and apply it");
+                    return None;
+                }
+            },
+        };
+        Some(Entry { settings: settings.clone(), provider, found: None })
+    }
+
+    /// Asks the providers that want it for their models, all at once.
+    async fn discover(&self) {
+        let entries = self.entries();
+        let asked = entries.iter().filter(|(_, entry)| entry.discovers());
+        let answers = join_all(asked.map(async |(name, entry)| (name, entry.provider.discover().await))).await;
+        let mut entries = BTreeMap::clone(&entries);
+        for (name, answer) in answers {
+            let Some(entry) = entries.get_mut(name) else { continue };
+            let found = match answer {
+                Ok(models) => Some(models),
+                Err(error) => {
+                    let class = error.class.as_str();
+                    tracing::debug!(provider = name, class, error = %error.message, "provider does not say which models it has");
+                    // Reachable without a list of models: its own settings stand.
+                    (error.class == Class::Invalid).then(Vec::new)
+                }
+            };
+            if entry.found.is_some() != found.is_some() {
+                let reachable = found.is_some();
+                tracing::info!(provider = name, reachable, place = entry.provider.place(), "model provider");
+            }
+            entry.found = found;
+        }
+        self.replace(entries);
+    }
+
+    async fn publish(&self) {
+        let models = self.available();
+        if let Err(error) = self.bus.put_setting(Bucket::Tools, MODEL_LIST, &models).await {
+            tracing::warn!(error = %Chain(&error), "the list of models could not be published");
+        }
+    }
+}
+
+impl Entry {
+    fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.settings {
+            ProviderSettings::OpenaiChat(endpoint) => Some(endpoint),
+            ProviderSettings::Demo(_) => None,
+        }
+    }
+
+    fn discovers(&self) -> bool {
+        self.endpoint().is_some_and(|endpoint| endpoint.discover)
+    }
+
+    fn offer(&self, name: &str) -> Offer {
+        let mut models = match &self.settings {
+            ProviderSettings::OpenaiChat(endpoint) => endpoint.models.clone(),
+            ProviderSettings::Demo(demo) => demo.models.clone(),
+        };
+        for model in self.found.iter().flatten() {
+            if !models.contains(model) {
+                models.push(model.clone());
+            }
+        }
+        Offer {
+            provider: name.to_owned(),
+            available: self.provider.missing_secret().is_none() && (self.found.is_some() || !self.discovers()),
+            only_these: !self.discovers() && !models.is_empty(),
+            demo: matches!(self.settings, ProviderSettings::Demo(_)),
+            models,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// A model provider: key-value entry `provider.NAME`, from `bus-config/providers/NAME.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ProviderSettings {
+    /// Anything that speaks OpenAI's chat completions: OpenAI, Ollama, llama.cpp, vLLM, ...
+    OpenaiChat(Endpoint),
+    /// The built-in stand-in: offline, deterministic, no language model.
+    Demo(DemoSettings),
+}
+
+/// A provider that is reached over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Everything before `/chat/completions`, for example `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Name of the secret that holds the key; never the key. `None` for servers without keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_env: Option<String>,
+    /// Models to offer, the usual one first. Without `discover` nothing else is asked for.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Whether the provider is asked which models it has.
+    #[serde(default)]
+    pub discover: bool,
+    /// Longest wait for the answer to begin; `None` is 15 s, and 120 s on this machine, where
+    /// a model may have to be loaded first.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[schemars(with = "Option<String>")]
+    pub first_byte_timeout: Option<Duration>,
+    /// Longest silence within an answer; `None` is 20 s, and 60 s on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[schemars(with = "Option<String>")]
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Settings of the demo provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DemoSettings {
+    /// Names under which it can be asked.
+    pub models: Vec<String>,
+}
+
+/// How long a provider may be silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    pub(crate) first_byte: Duration,
+    pub(crate) idle: Duration,
+}
+
+impl Endpoint {
+    /// The address without a slash at its end, or what is wrong with it.
+    pub(crate) fn address(&self) -> Result<Url, String> {
+        let url = Url::parse(&self.base_url).map_err(|error| format!("base_url is no URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err("base_url has to start with http:// or https:// and a host".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+            // Settings are readable on the bus.
+            return Err("base_url holds credentials or a query; name a secret with api_key_env".to_owned());
+        }
+        Ok(url)
+    }
+
+    /// Timeouts for a server at this address.
+    pub(crate) fn patience(&self, address: &Url) -> Patience {
+        let (first_byte, idle) = if is_loopback(address) { (120, 60) } else { (15, 20) };
+        Patience {
+            first_byte: self.first_byte_timeout.unwrap_or_else(|| Duration::from_secs(first_byte)),
+            idle: self.idle_timeout.unwrap_or_else(|| Duration::from_secs(idle)),
+        }
+    }
+}
+
+fn is_loopback(address: &Url) -> bool {
+    let host = address.host_str().unwrap_or_default();
+    let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || host.ends_with(".localhost") || ip.is_some_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(base_url: &str) -> Endpoint {
+        Endpoint {
+            base_url: base_url.to_owned(),
+            api_key_env: None,
+            models: Vec::new(),
+            discover: false,
+            first_byte_timeout: None,
+            idle_timeout: None,
+        }
+    }
+
+    #[test]
+    fn settings_of_bus_config_are_read() {
+        let openai = serde_json::json!({
+            "kind": "openai-chat", "base_url": "https://api.openai.com/v1",
+            "api_key_env": "OPENAI_API_KEY", "models": ["gpt-5.6-mini"], "idle_timeout": "3s",
+        });
+        let wanted = Endpoint {
+            api_key_env: Some("OPENAI_API_KEY".to_owned()),
+            models: vec!["gpt-5.6-mini".to_owned()],
+            idle_timeout: Some(Duration::from_secs(3)),
+            ..endpoint("https://api.openai.com/v1")
+        };
+        let read: ProviderSettings = serde_json::from_value(openai).unwrap();
+        assert_eq!(read, ProviderSettings::OpenaiChat(wanted));
+
+        let demo = serde_json::json!({ "kind": "demo", "models": ["demo"] });
+        let read: ProviderSettings = serde_json::from_value(demo).unwrap();
+        assert_eq!(read, ProviderSettings::Demo(DemoSettings { models: vec!["demo".to_owned()] }));
+    }
+
+    #[test]
+    fn key_in_the_settings_is_refused() {
+        let settings = serde_json::json!({ "kind": "openai-chat", "base_url": "http://h/v1", "api_key": "sk" });
+        assert!(serde_json::from_value::<ProviderSettings>(settings).is_err());
+        assert!(endpoint("https://user:sk@host/v1").address().is_err());
+        assert!(endpoint("https://host/v1?key=sk").address().is_err());
+        assert!(endpoint("file:///etc/passwd").address().is_err());
+    }
+
+    #[test]
+    fn servers_on_this_machine_get_more_time() {
+        for (url, first_byte) in [
+            ("http://127.0.0.1:11434/v1", 120),
+            ("http://[::1]:8081/v1", 120),
+            ("http://localhost/v1", 120),
+            ("https://api.openai.com/v1", 15),
+        ] {
+            let endpoint = endpoint(url);
+            let patience = endpoint.patience(&endpoint.address().unwrap());
+            assert_eq!(patience.first_byte, Duration::from_secs(first_byte), "{url}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The bus configuration that is compiled in, for installations without a folder of their own.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use nexus_bus::{Durability, Spec};
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => {
+        [$(($path, include_str!(concat!("../../../bus-config/", $path)))),*]
+    };
+}
+
+const FILES: [(&str, &str); 9] = files![
+    "streams/events.toml",
+    "streams/chunks.toml",
+    "streams/dead.toml",
+    "agents/assistant.toml",
+    "providers/demo.toml",
+    "providers/llamacpp.toml",
+    "providers/ollama.toml",
+    "providers/openai.toml",
+    "tenants/local.toml",
+];
+
+/// The spec from a folder, or the one that is compiled in.
+pub(crate) fn spec(folder: Option<&Path>, durability: Durability) -> Result<Spec> {
+    match folder {
+        Some(folder) => Spec::read_folder(folder, durability).context("reading the bus configuration"),
+        None => Spec::read(FILES.into_iter(), durability).context("reading the built-in bus configuration"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiled_in_configuration_is_the_folder() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
+        let (inside, outside) = (spec(None, Durability::Interval), spec(Some(&folder), Durability::Interval));
+        let sorted = |spec: Spec| {
+            let mut entries = spec.entries().to_vec();
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            entries
+        };
+        assert_eq!(sorted(inside.unwrap()), sorted(outside.unwrap()));
+    }
+}

@@ -1,0 +1,165 @@
+//! The workers, and how each is opened.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use metrics_exporter_prometheus::PrometheusHandle;
+use nexus_bus::Bus;
+use nexus_contracts::LOCAL_TENANT;
+use nexus_gateway::{Gateway, Keys, Readiness};
+use nexus_inference::Inference;
+use nexus_memory::Memory;
+use nexus_orchestrator::Orchestrator;
+use nexus_osc::{Osc, Speaker};
+use nexus_store::{Migration, Store};
+use nexus_telegram::Telegram;
+use nexus_tools::Tools;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::now;
+use crate::config::{self, Config};
+
+/// A worker that this binary can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    Orchestrator,
+    Inference,
+    Tools,
+    Memory,
+    Gateway,
+    Telegram,
+    Osc,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Orchestrator => "orchestrator",
+            Self::Inference => "inference",
+            Self::Tools => "tools",
+            Self::Memory => "memory",
+            Self::Gateway => "gateway",
+            Self::Telegram => "telegram",
+            Self::Osc => "osc",
+        }
+    }
+
+    /// All that `nexus up` runs, in the order in which they come up: what others need comes first.
+    pub(crate) fn all(config: &Config) -> Vec<Self> {
+        let mut roles = vec![Self::Tools, Self::Inference, Self::Memory, Self::Orchestrator, Self::Gateway];
+        if config.osc.listen.is_some() {
+            roles.push(Self::Osc);
+        }
+        if config::secret("TELEGRAM_BOT_TOKEN").is_some() {
+            roles.push(Self::Telegram);
+        }
+        roles
+    }
+}
+
+/// What the workers of one process share.
+#[derive(Clone)]
+pub(crate) struct Deps {
+    pub(crate) config: Config,
+    pub(crate) bus: Bus,
+    pub(crate) nats_url: String,
+    pub(crate) store: Store,
+    pub(crate) readiness: Readiness,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A worker that is set up; it runs until it is stopped.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// All migrations of all owners of tables.
+pub(crate) fn migrations() -> Vec<Migration> {
+    let mut all: Vec<Migration> = nexus_memory::MIGRATIONS.to_vec();
+    all.extend(nexus_tools::MIGRATIONS);
+    all.extend(nexus_gateway::MIGRATIONS);
+    #[cfg(feature = "failpoints")]
+    all.extend(nexus_tools::TEST_MIGRATIONS);
+    all
+}
+
+/// Sets a worker up: when this returns, it is ready to work.
+pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
+    let Deps { config, bus, nats_url, store, readiness, metrics, stop } = deps;
+    let opened = async {
+        Ok::<Running, anyhow::Error>(match role {
+            Role::Orchestrator => {
+                let worker = Orchestrator::open(&bus, nats_url, config.orchestrator, now, stop).await?;
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+            Role::Inference => {
+                let worker = Inference::open(&bus, config.inference, config::secrets(), now, stop).await?;
+                tracing::info!(model = worker.default_model(), "model by default");
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+            Role::Tools => {
+                let delay = Duration::from_millis(3 * config.durability.sync_interval_ms());
+                let worker = Tools::open(&bus, config.tools, Some(store), delay, now, stop).await?;
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+            Role::Memory => {
+                let worker = Memory::open(&bus, config.memory, store, now, stop).await?;
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+            Role::Gateway => {
+                let worker = Gateway::open(&bus, config.gateway, store, readiness, metrics, now, stop).await?;
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+            Role::Telegram => {
+                let token = config::secret("TELEGRAM_BOT_TOKEN").context("TELEGRAM_BOT_TOKEN is not set")?;
+                let worker = Telegram::open(&bus, config.telegram, LOCAL_TENANT, token, now, stop).await?;
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+            Role::Osc => {
+                let worker = Osc::open(&bus, config.osc, verifier(store), now, stop).await?;
+                Box::pin(async { Ok(worker.run().await?) })
+            }
+        })
+    };
+    opened.await.with_context(|| format!("starting worker {}", role.name()))
+}
+
+/// Checks API keys for adapters that know no database.
+fn verifier(store: Store) -> nexus_osc::Verify {
+    let keys = Keys::new(store);
+    Arc::new(move |key: String| {
+        let keys = keys.clone();
+        Box::pin(async move {
+            let principal = keys.verify(&key).await.ok().flatten()?;
+            Some(Speaker { tenant: principal.tenant, user: principal.user })
+        })
+    })
+}
+
+/// Runs a worker until it is stopped; one that breaks is set up again.
+pub(crate) async fn supervise(role: Role, deps: Deps, first: Running) {
+    let mut running = first;
+    loop {
+        let ended = running.await;
+        if deps.stop.is_cancelled() {
+            return;
+        }
+        if let Err(error) = ended {
+            tracing::error!(worker = role.name(), error = format!("{error:#}"), "worker broke, starting it again");
+        }
+        running = loop {
+            let _ = tokio::time::timeout(Duration::from_secs(1), deps.stop.cancelled()).await;
+            if deps.stop.is_cancelled() {
+                return;
+            }
+            match open(role, deps.clone()).await {
+                Ok(running) => break running,
+                Err(error) => {
+                    tracing::error!(worker = role.name(), error = format!("{error:#}"), "worker does not start");
+                }
+            }
+        };
+    }
+}

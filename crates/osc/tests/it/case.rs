@@ -1,0 +1,297 @@
+//! A broker with the adapter on it, and a client.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use nexus_bus::{Bus, Durability, EVENTS, Filter, Reader, Spec, Start, Topology};
+use nexus_contracts::{
+    ChunkDelta, Event, EventType, IncomingRequest, InferenceChunk, LOCAL_TENANT, Outcome, Pattern,
+    ProcessedRequest, RunUsage, Timestamp, derived_id,
+};
+use nexus_osc::{Config, Error, Osc, Speaker, Verify};
+use rosc::{OscMessage, OscPacket, OscType};
+use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// Long enough for an answer that must not come.
+pub(crate) const SILENCE: Duration = Duration::from_millis(300);
+pub(crate) const KEY: &str = "nxk_good";
+
+pub(crate) fn now() -> Timestamp {
+    jiff::Timestamp::now().into()
+}
+
+pub(crate) fn verify(lookups: &Arc<AtomicU32>) -> Verify {
+    let lookups = Arc::clone(lookups);
+    Arc::new(move |key| {
+        lookups.fetch_add(1, Ordering::Relaxed);
+        let speaker = (key == KEY).then(|| Speaker {
+            tenant: LOCAL_TENANT,
+            user: "ada".to_owned(),
+        });
+        async move { speaker }.boxed()
+    })
+}
+
+/// A broker with the adapter on it.
+pub(crate) struct Case {
+    pub(crate) nats: Nats,
+    pub(crate) bus: Bus,
+    pub(crate) address: SocketAddr,
+    pub(crate) lookups: Arc<AtomicU32>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Case {
+    pub(crate) async fn start() -> Self {
+        let nats = Nats::start().await;
+        let bus = Bus::connect(&nats.url, "osc test").await.unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
+        let spec = Spec::read_folder(&folder, Durability::Interval).unwrap();
+        Topology::new(&bus, &spec).apply(false).await.unwrap();
+        let lookups = Arc::new(AtomicU32::new(0));
+        let (address, stop, running) = serve(&bus, &lookups).await;
+        Self {
+            nats,
+            bus,
+            address,
+            lookups,
+            stop,
+            running,
+        }
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.stop.cancel();
+        timeout(LIMIT, &mut self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        (self.address, self.stop, self.running) = serve(&self.bus, &self.lookups).await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        timeout(LIMIT, self.running)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        drop(self.nats);
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Client {
+            socket,
+            server: self.address,
+        }
+    }
+
+    /// All events of a type, once there are so many.
+    pub(crate) async fn stored<P: nexus_contracts::Payload>(
+        &self,
+        kind: EventType,
+        count: usize,
+    ) -> Vec<Event<P>> {
+        let filter = Filter::Patterns(vec![Pattern::kind(kind)]);
+        let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First)
+            .await
+            .unwrap();
+        let mut all = Vec::new();
+        while all.len() < count {
+            let message = timeout(LIMIT, reader.next())
+                .await
+                .expect("an event")
+                .unwrap();
+            all.push(Event::decode(&message.bytes).unwrap());
+        }
+        assert_eq!(reader.pending(), 0, "more events than expected");
+        all
+    }
+
+    pub(crate) async fn chunk(&self, asked: &Event<IncomingRequest>, offset: u64, text: &str) {
+        let delta = ChunkDelta::Text {
+            offset,
+            text: text.to_owned(),
+        };
+        let chunk = InferenceChunk {
+            call: derived_id(asked.id, "call"),
+            attempt: 1,
+            delta,
+        };
+        self.bus.publish_chunk(&asked.reply(chunk, now())).await;
+    }
+
+    pub(crate) async fn answer(&self, asked: &Event<IncomingRequest>, text: &str) {
+        self.end(
+            asked,
+            Outcome::Answered {
+                text: text.to_owned(),
+            },
+        )
+        .await;
+    }
+
+    pub(crate) async fn end(&self, asked: &Event<IncomingRequest>, outcome: Outcome) {
+        let processed = ProcessedRequest {
+            request: asked.id,
+            outcome,
+            model: None,
+            usage: RunUsage::default(),
+        };
+        self.bus
+            .publish(&asked.reply(processed, now()))
+            .await
+            .unwrap();
+    }
+}
+
+async fn serve(
+    bus: &Bus,
+    lookups: &Arc<AtomicU32>,
+) -> (SocketAddr, CancellationToken, JoinHandle<Result<(), Error>>) {
+    let config = Config {
+        listen: Some("127.0.0.1:0".parse().unwrap()),
+        ..Config::default()
+    };
+    let stop = CancellationToken::new();
+    let osc = Osc::open(bus, config, verify(lookups), now, stop.clone())
+        .await
+        .unwrap();
+    (osc.local_addr().unwrap(), stop, tokio::spawn(osc.run()))
+}
+
+pub(crate) struct Client {
+    pub(crate) socket: UdpSocket,
+    server: SocketAddr,
+}
+
+impl Client {
+    /// Returns the datagram's size.
+    pub(crate) async fn say(&self, addr: &str, args: Vec<OscType>) -> usize {
+        let message = OscPacket::Message(OscMessage {
+            addr: addr.to_owned(),
+            args,
+        });
+        let bytes = rosc::encoder::encode(&message).unwrap();
+        self.socket.send_to(&bytes, self.server).await.unwrap()
+    }
+
+    pub(crate) async fn next_within(&self, limit: Duration) -> Option<(usize, OscMessage)> {
+        let mut buffer = [0; 2048];
+        let (size, from) = timeout(limit, self.socket.recv_from(&mut buffer))
+            .await
+            .ok()?
+            .unwrap();
+        assert_eq!(from, self.server);
+        match rosc::decoder::decode_udp(&buffer[..size]).unwrap().1 {
+            OscPacket::Message(message) => Some((size, message)),
+            OscPacket::Bundle(bundle) => panic!("{bundle:?}"),
+        }
+    }
+
+    pub(crate) async fn hear(&self, addr: &str) -> Vec<OscType> {
+        let (_, message) = self.next_within(LIMIT).await.expect("a datagram");
+        assert_eq!(message.addr, addr, "{message:?}");
+        message.args
+    }
+
+    pub(crate) async fn silent(&self) {
+        assert_eq!(self.next_within(SILENCE).await, None);
+    }
+
+    pub(crate) async fn hello(&self, client: &str, key: &str) -> String {
+        self.say("/nexus/1/hello", vec![client.into(), 0.into(), key.into()])
+            .await;
+        match self.hear("/nexus/1/welcome").await.as_slice() {
+            [
+                OscType::String(session),
+                OscType::String(lease),
+                OscType::Int(20),
+            ] if lease == "60" => session.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn accepted(&self, req: &str) -> Uuid {
+        match self.hear("/nexus/1/accepted").await.as_slice() {
+            [OscType::String(named), OscType::String(run)] if named == req => run.parse().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A NATS server of its own for one test.
+pub(crate) struct Nats {
+    child: Child,
+    url: String,
+    folder: TempDir,
+}
+
+impl Nats {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, url) = nats(folder.path(), "-1").await;
+        Self { child, url, folder }
+    }
+
+    /// Kills it and starts it on its port again.
+    pub(crate) async fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let port = self.url.rsplit(':').next().unwrap().to_owned();
+        (self.child, self.url) = nats(self.folder.path(), &port).await;
+    }
+}
+
+async fn nats(folder: &Path, port: &str) -> (Child, String) {
+    let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.servers/bin/nats-server");
+    let child = Command::new(if binary.exists() {
+        binary
+    } else {
+        PathBuf::from("nats-server")
+    })
+    .args(["-js", "-a", "127.0.0.1", "-p", port, "-sd"])
+    .arg(folder)
+    .arg("--ports_file_dir")
+    .arg(folder)
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("nats-server");
+    let file = folder.join(format!("nats-server_{}.ports", child.id()));
+    let url = timeout(LIMIT, async {
+        loop {
+            let ports = std::fs::read(&file).ok();
+            let ports =
+                ports.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+            match ports
+                .as_ref()
+                .and_then(|ports| ports.pointer("/nats/0")?.as_str())
+            {
+                Some(url) => break url.to_owned(),
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    });
+    (child, url.await.expect("the server's port"))
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

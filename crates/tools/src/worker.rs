@@ -1,0 +1,103 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_bus::{Bucket, Bus, EVENTS, Limits, Runner};
+use nexus_contracts::{Effect, Timestamp, ToolSpec};
+use nexus_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::ledger::Ledger;
+use crate::registry::Registry;
+
+/// Durable consumer of `tools.execute`.
+const CONSUMER: &str = "tools";
+
+/// The tools worker, ready to serve.
+#[derive(Debug)]
+pub struct Tools {
+    bus: Bus,
+    registry: Arc<Registry>,
+    calls: Arc<Calls>,
+    /// From where cancellations are read.
+    cancellations: u64,
+    runner: Runner<Executor>,
+}
+
+impl Tools {
+    /// Makes the built-in tools known on the bus.
+    ///
+    /// `effect_delay` is three sync intervals of the event store, zero where it syncs every append:
+    /// no effect begins sooner after its command was stored. Without `store`, calls with effects wait.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Http`], or [`Error::Bus`] when the bus cannot be reached.
+    pub async fn open(
+        bus: &Bus,
+        config: Config,
+        store: Option<Store>,
+        effect_delay: Duration,
+        now: fn() -> Timestamp,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let registry = Registry::builtin(&config, now)?;
+        Self::open_with(bus, config, registry, store, effect_delay, now, stop).await
+    }
+
+    /// As [`Self::open`], with other tools.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        bus: &Bus,
+        config: Config,
+        registry: Registry,
+        store: Option<Store>,
+        effect_delay: Duration,
+        now: fn() -> Timestamp,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let (registry, calls) = (Arc::new(registry), Arc::new(Calls::default()));
+        // Before the first call is taken, so that no cancellation falls between.
+        let cancellations = bus.bounds(EVENTS).await?.1 + 1;
+        for spec in registry.specs() {
+            if store.is_none() && spec.effect != Effect::Read {
+                tracing::warn!(tool = %spec.name, "not offered: no database to record its effects in");
+                continue;
+            }
+            bus.put_setting(Bucket::Tools, &format!("tool.{}", spec.name), &spec).await?;
+        }
+        let executor = Executor {
+            registry: Arc::clone(&registry),
+            ledger: store.map(|store| Ledger::new(store, now)),
+            calls: Arc::clone(&calls),
+            max_output_bytes: config.max_output_bytes,
+            effect_delay,
+            now,
+        };
+        let limits = Limits { concurrency: config.concurrency, ..Limits::default() };
+        let runner = Runner::new(bus, CONSUMER, Arc::new(executor), limits, now, stop);
+        Ok(Self { bus: bus.clone(), registry, calls, cancellations, runner })
+    }
+
+    /// What the tools say about themselves, in the order of their names.
+    #[must_use]
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        self.registry.specs()
+    }
+
+    /// Works until stopped, then finishes what is in hand.
+    ///
+    /// # Errors
+    /// [`Error::Bus`] when the consumer does not exist.
+    pub async fn run(self) -> Result<(), Error> {
+        tokio::select! {
+            ended = self.runner.run() => Ok(ended?),
+            () = self.calls.follow(&self.bus, self.cancellations) => Ok(()),
+        }
+    }
+}
