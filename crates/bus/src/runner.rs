@@ -215,41 +215,36 @@ impl<H: Handler> Runner<H> {
             Ok(Ok(answer)) => answer,
         };
         match answer {
-            Some(answer) => self.publish(&answer).await,
+            Some(answer) => match self.publish(&answer).await {
+                Err(error) if error.disposition() == Disposition::Reject => {
+                    self.give_up(event, message, "rejected", Chain(&error).to_string()).await
+                }
+                published => settled(published),
+            },
             None => Settled::Done,
         }
     }
 
-    async fn publish(&self, answer: &Event<H::Out>) -> Settled {
-        match self.bus.publish(answer).await {
-            Ok(_) => {
-                failpoint::hit("bus.after_publish");
-                Settled::Done
-            }
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "the answer could not be stored, the work is tried again");
-                Settled::Retry(Duration::from_secs(1))
-            }
-        }
+    async fn publish(&self, answer: &Event<H::Out>) -> Result<(), Error> {
+        self.bus.publish(answer).await?;
+        failpoint::hit("bus.after_publish");
+        Ok(())
     }
 
     /// Whether an earlier delivery got as far as storing its answer.
     async fn answered(&self, event: &Event<H::In>) -> bool {
         let expected = derived_id(event.id, H::Out::TYPE.as_str());
-        let subject = Subject::of(H::Out::TYPE, &event.metadata);
-        let stored = format!(
-            "{}.{}.{}.{}.{}",
-            subject.kind, subject.partition(), subject.tenant, subject.channel, subject.conversation
-        );
-        let last = self.bus.last_on(EVENTS, &stored).await;
+        let subject = Subject::of(H::Out::TYPE, &event.metadata).stored();
+        let last = self.bus.last_on(EVENTS, &subject).await;
         H::Out::TYPE != H::In::TYPE && matches!(last, Ok(Some((_, Some(id)))) if id == expected)
     }
 
     async fn give_up(&self, event: &Event<H::In>, message: &Message, code: &str, reason: String) -> Settled {
         if let Some(answer) = self.handler.give_up(event, &reason)
-            && let Settled::Retry(delay) = self.publish(&answer).await
+            && let Err(error) = self.publish(&answer).await
+            && error.disposition() != Disposition::Reject
         {
-            return Settled::Retry(delay);
+            return settled(Err(error));
         }
         self.bury(message, code, reason).await
     }
@@ -271,6 +266,17 @@ enum Settled {
     Done,
     Buried,
     Retry(Duration),
+}
+
+/// An answer that could not be stored now is made again.
+fn settled(published: Result<(), Error>) -> Settled {
+    match published {
+        Ok(()) => Settled::Done,
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "the answer could not be stored, the work is tried again");
+            Settled::Retry(Duration::from_secs(1))
+        }
+    }
 }
 
 impl Settled {

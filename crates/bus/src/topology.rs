@@ -121,7 +121,7 @@ impl<'a> Topology<'a> {
                 description: bucket.description.to_owned(),
                 history: bucket.history,
                 max_age: bucket.max_age,
-                storage: if bucket.durable { StorageType::File } else { StorageType::Memory },
+                storage: StorageType::File,
                 num_replicas: self.spec.durability.replicas(),
                 ..kv::Config::default()
             };

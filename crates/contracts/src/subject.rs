@@ -74,6 +74,13 @@ impl Subject {
     pub fn partition(&self) -> Partition {
         Partition::of(self.tenant, &self.channel, &self.conversation)
     }
+
+    /// The subject as EVENTS stores it, with the partition.
+    #[must_use]
+    pub fn stored(&self) -> String {
+        let Self { kind, tenant, channel, conversation } = self;
+        format!("{kind}.{}.{tenant}.{channel}.{conversation}", self.partition())
+    }
 }
 
 impl fmt::Display for Subject {

@@ -2,7 +2,7 @@
 
 use nexus_bus::{Bus, EVENTS, Stored, failpoint};
 use nexus_contracts::{
-    Event, IncomingRequest, Message, Metadata, RawEvent, RunCancel, Timestamp, Token, TokenError,
+    Event, EventType, IncomingRequest, Message, Metadata, RawEvent, RunCancel, Subject, Timestamp, Token, TokenError,
     derived_id, edge_id, traceparent,
 };
 use uuid::Uuid;
@@ -88,13 +88,27 @@ pub(crate) async fn accept(
     };
     let payload = IncomingRequest { text: ask.text, history: ask.history, model: ask.model };
     let event = Event::new(id, id, metadata, now, payload);
-    let Stored { sequence, duplicate } = bus.publish(&event).await?;
+    let earlier = if ask.id.is_some() { earlier(bus, &event).await? } else { None };
+    let Stored { sequence, duplicate } = match earlier {
+        Some(sequence) => Stored { sequence, duplicate: true },
+        None => bus.publish(&event).await?,
+    };
     failpoint::hit("web.after_publish");
     if duplicate && !is_same(bus, sequence, &event).await {
         return Err(Refusal::Reused { id: ask.id.unwrap_or_default() });
     }
     metrics::counter!("nexus_gateway_accepted_total").increment(1);
     Ok(Accepted { run: id, sequence, repeated: duplicate })
+}
+
+/// Sequence of this request, when it is the conversation's last: a client that tries again.
+///
+/// The stream's own memory of ids lasts for its duplicate window only; the engine ignores an
+/// older repeat, but its sender would wait behind the answer for ever.
+async fn earlier(bus: &Bus, event: &Event<IncomingRequest>) -> Result<Option<u64>, Refusal> {
+    let subject = Subject::of(EventType::RequestsIncoming, &event.metadata);
+    let last = bus.last_on(EVENTS, &subject.stored()).await?;
+    Ok(last.filter(|(_, id)| *id == Some(event.id)).map(|(sequence, _)| sequence))
 }
 
 /// Whether the stored event says the same; one that cannot be read now is taken for the same.

@@ -101,9 +101,12 @@ pub(crate) async fn chat(
     // A client that names its conversation leaves remembering to us; one that does not sends all of it.
     let named = header("x-conversation-id");
     let history = if named.is_some() { None } else { Some(before) };
-    let conversation = named.unwrap_or_else(|| Uuid::now_v7().to_string());
+    let key = header("idempotency-key");
+    // The same key has to lead to the same conversation, or it would be another request.
+    let fresh = || key.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |key| format!("idempotent {key}"));
+    let conversation = named.unwrap_or_else(fresh);
     let conversation = Token::encode(&conversation).map_err(Refusal::from)?;
-    let ask = Ask { id: header("idempotency-key"), conversation: conversation.clone(), agent, text, history, model };
+    let ask = Ask { id: key, conversation: conversation.clone(), agent, text, history, model };
     let subscription = app.hub.subscribe(who.tenant, &conversation);
     let accepted =
         accept::accept(&app.bus, &app.channel, &who, ask, app.config.max_text_bytes, (app.now)()).await?;

@@ -49,7 +49,9 @@ impl Attempts<'_> {
                 Ok(completion) => return Ok(completion),
                 Err(error) => error,
             };
-            let Some(pause) = tried.pause(&error, live.begun(), self.jitter()) else { return Err(error) };
+            let Some(pause) = tried.pause(&error, live.begun(), self.jitter()) else {
+                return Err(error);
+            };
             if Instant::now() + pause >= self.deadline {
                 return Err(error);
             }
@@ -73,21 +75,29 @@ impl Attempts<'_> {
 
 /// An empty answer is a failure that calls itself success.
 fn is_empty(completion: &Completion) -> bool {
-    completion.finish == Finish::Stop && completion.text.trim().is_empty() && completion.tool_calls.is_empty()
+    completion.finish == Finish::Stop
+        && completion.text.trim().is_empty()
+        && completion.tool_calls.is_empty()
 }
 
 impl Tried {
     /// How long to wait before trying again; `None` when that does not help.
     fn pause(&mut self, error: &CallError, begun: bool, jitter: f64) -> Option<Duration> {
         let back_off = |base_ms: u64, tries: u32| {
-            Duration::from_millis(base_ms * 2_u64.pow(tries.min(8))).mul_f64(jitter).max(error.retry_after.unwrap_or_default())
+            Duration::from_millis(base_ms * 2_u64.pow(tries.min(8)))
+                .mul_f64(jitter)
+                .max(error.retry_after.unwrap_or_default())
         };
         if begun {
             return match error.class {
                 Class::RateLimited | Class::Overloaded | Class::Transport | Class::Truncated => {
                     (!std::mem::replace(&mut self.restarted, true)).then(|| back_off(200, 0))
                 }
-                Class::QuotaExhausted | Class::Timeout | Class::Auth | Class::Invalid | Class::ContentFilter => None,
+                Class::QuotaExhausted
+                | Class::Timeout
+                | Class::Auth
+                | Class::Invalid
+                | Class::ContentFilter => None,
             };
         }
         let next = |tried: &mut u32, most: u32| {
@@ -105,7 +115,9 @@ impl Tried {
                     None => back_off(1000, tries),
                 })
             }
-            Class::Truncated => (!std::mem::replace(&mut self.restarted, true)).then(|| back_off(100, 0)),
+            Class::Truncated => {
+                (!std::mem::replace(&mut self.restarted, true)).then(|| back_off(100, 0))
+            }
             // The same route would take as long again.
             Class::Timeout => None,
             Class::QuotaExhausted | Class::Auth | Class::Invalid | Class::ContentFilter => None,
@@ -120,7 +132,9 @@ mod tests {
     fn pauses(class: Class, begun: bool) -> usize {
         let mut tried = Tried::default();
         let error = CallError::new(class, "");
-        std::iter::from_fn(|| tried.pause(&error, begun, 1.0)).take(20).count()
+        std::iter::from_fn(|| tried.pause(&error, begun, 1.0))
+            .take(20)
+            .count()
     }
 
     #[test]
@@ -136,13 +150,24 @@ mod tests {
             (Class::Invalid, 0, 0),
             (Class::ContentFilter, 0, 0),
         ] {
-            assert_eq!((pauses(class, false), pauses(class, true)), (before, after), "{class:?}");
+            assert_eq!(
+                (pauses(class, false), pauses(class, true)),
+                (before, after),
+                "{class:?}"
+            );
         }
     }
 
     #[test]
     fn provider_is_not_asked_before_it_said() {
-        let error = CallError { retry_after: Some(Duration::from_secs(3)), ..CallError::new(Class::RateLimited, "") };
-        assert!(Tried::default().pause(&error, false, 0.5).is_some_and(|pause| pause >= Duration::from_secs(3)));
+        let error = CallError {
+            retry_after: Some(Duration::from_secs(3)),
+            ..CallError::new(Class::RateLimited, "")
+        };
+        assert!(
+            Tried::default()
+                .pause(&error, false, 0.5)
+                .is_some_and(|pause| pause >= Duration::from_secs(3))
+        );
     }
 }

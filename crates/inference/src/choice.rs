@@ -22,7 +22,10 @@ pub(crate) struct Choice {
 
 impl Choice {
     fn new(provider: &str, model: &str) -> Self {
-        Self { provider: provider.to_owned(), model: model.to_owned() }
+        Self {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+        }
     }
 
     /// `provider/model`.
@@ -42,12 +45,22 @@ impl Preference<'_> {
     /// Preferred first; those without a place come before the first demo, else by name.
     pub(crate) fn sort(&self, offers: &mut [Offer]) {
         let place = |offer: &Offer| self.order.iter().position(|name| *name == offer.provider);
-        let demos = offers.iter().filter(|offer| offer.demo).filter_map(place).min();
+        let demos = offers
+            .iter()
+            .filter(|offer| offer.demo)
+            .filter_map(place)
+            .min();
         let unnamed = demos.unwrap_or(self.order.len());
         offers.sort_by_key(|offer| match place(offer) {
-            Some(place) if demos.is_none_or(|demo| place < demo) => (place, 0, offer.provider.clone()),
+            Some(place) if demos.is_none_or(|demo| place < demo) => {
+                (place, 0, offer.provider.clone())
+            }
             Some(place) => (place, 2, offer.provider.clone()),
-            None => (unnamed, if offer.demo { 3 } else { 1 }, offer.provider.clone()),
+            None => (
+                unnamed,
+                if offer.demo { 3 } else { 1 },
+                offer.provider.clone(),
+            ),
         });
     }
 
@@ -67,22 +80,33 @@ pub(crate) fn available(offers: &[Offer]) -> Vec<String> {
         let full = |model: &String| format!("{}/{model}", offer.provider);
         offer.models.iter().map(full).collect::<Vec<_>>()
     };
-    offers.iter().filter(|offer| offer.available).flat_map(names).collect()
+    offers
+        .iter()
+        .filter(|offer| offer.available)
+        .flat_map(names)
+        .collect()
 }
 
 fn first_available(offers: &[Offer]) -> Option<Choice> {
-    offers.iter().filter(|offer| offer.available).find_map(|offer| {
-        // Local servers list models that only embed; asked to talk they fail.
-        let model = offer.models.iter().find(|model| !model.to_lowercase().contains("embed"))?;
-        Some(Choice::new(&offer.provider, model))
-    })
+    offers
+        .iter()
+        .filter(|offer| offer.available)
+        .find_map(|offer| {
+            // Local servers list models that only embed; asked to talk they fail.
+            let model = offer
+                .models
+                .iter()
+                .find(|model| !model.to_lowercase().contains("embed"))?;
+            Some(Choice::new(&offer.provider, model))
+        })
 }
 
 fn named(name: &str, offers: &[Offer]) -> Option<Choice> {
     if let Some((provider, model)) = name.split_once('/')
         && let Some(offer) = offers.iter().find(|offer| offer.provider == provider)
     {
-        let serves = !model.is_empty() && (!offer.only_these || offer.models.iter().any(|known| known == model));
+        let serves = !model.is_empty()
+            && (!offer.only_these || offer.models.iter().any(|known| known == model));
         return serves.then(|| Choice::new(provider, model));
     }
     // Names of models may hold slashes themselves.
@@ -109,9 +133,14 @@ mod tests {
 
     fn resolve(model: &str, default_model: Option<&str>, mut offers: Vec<Offer>) -> Option<String> {
         let order = crate::Config::default().prefer;
-        let preference = Preference { default_model, order: &order };
+        let preference = Preference {
+            default_model,
+            order: &order,
+        };
         preference.sort(&mut offers);
-        preference.resolve(model, &offers).map(|choice| choice.full_name())
+        preference
+            .resolve(model, &offers)
+            .map(|choice| choice.full_name())
     }
 
     fn some(name: &str) -> Option<String> {
@@ -120,13 +149,28 @@ mod tests {
 
     #[test]
     fn default_is_the_first_available_in_order_of_preference() {
-        let all = || vec![offer("demo", &["demo"], true), offer("ollama", &["nomic-embed-text", "llama"], true), offer("openai", &["gpt"], true)];
+        let all = || {
+            vec![
+                offer("demo", &["demo"], true),
+                offer("ollama", &["nomic-embed-text", "llama"], true),
+                offer("openai", &["gpt"], true),
+            ]
+        };
         assert_eq!(resolve("default", None, all()), some("openai/gpt"));
-        assert_eq!(resolve("default", Some("ollama/llama"), all()), some("ollama/llama"));
+        assert_eq!(
+            resolve("default", Some("ollama/llama"), all()),
+            some("ollama/llama")
+        );
         assert_eq!(resolve("default", Some("gone/x"), all()), None);
-        let without_key = vec![offer("openai", &["gpt"], false), offer("ollama", &["nomic-embed-text", "llama"], true)];
+        let without_key = vec![
+            offer("openai", &["gpt"], false),
+            offer("ollama", &["nomic-embed-text", "llama"], true),
+        ];
         assert_eq!(resolve("default", None, without_key), some("ollama/llama"));
-        let alone = vec![offer("openai", &["gpt"], false), offer("demo", &["demo"], true)];
+        let alone = vec![
+            offer("openai", &["gpt"], false),
+            offer("demo", &["demo"], true),
+        ];
         assert_eq!(resolve("default", None, alone), some("demo/demo"));
     }
 
@@ -140,7 +184,13 @@ mod tests {
 
     #[test]
     fn names_are_found_with_and_without_their_provider() {
-        let all = || vec![offer("openai", &["gpt"], true), offer("vllm", &["meta/llama"], true), offer("demo", &["demo"], true)];
+        let all = || {
+            vec![
+                offer("openai", &["gpt"], true),
+                offer("vllm", &["meta/llama"], true),
+                offer("demo", &["demo"], true),
+            ]
+        };
         assert_eq!(resolve("openai/gpt", None, all()), some("openai/gpt"));
         assert_eq!(resolve("gpt", None, all()), some("openai/gpt"));
         assert_eq!(resolve("meta/llama", None, all()), some("vllm/meta/llama"));
@@ -152,7 +202,10 @@ mod tests {
 
     #[test]
     fn only_what_can_be_asked_is_available() {
-        let offers = [offer("openai", &["gpt"], false), offer("ollama", &["a", "b"], true)];
+        let offers = [
+            offer("openai", &["gpt"], false),
+            offer("ollama", &["a", "b"], true),
+        ];
         assert_eq!(available(&offers), ["ollama/a", "ollama/b"]);
     }
 }

@@ -6,11 +6,17 @@ use crate::call::{CallError, Class};
 
 /// The outcome of a call that its provider did not answer.
 pub(crate) fn outcome(provider: &str, place: &str, error: &CallError) -> InferenceOutcome {
-    failed(&format!("provider_{}", error.class.as_str()), explain(provider, place, error))
+    failed(
+        &format!("provider_{}", error.class.as_str()),
+        explain(provider, place, error),
+    )
 }
 
 pub(crate) fn failed(code: &str, message: String) -> InferenceOutcome {
-    InferenceOutcome::Failed(InferenceError { code: code.to_owned(), message })
+    InferenceOutcome::Failed(InferenceError {
+        code: code.to_owned(),
+        message,
+    })
 }
 
 /// Which provider, what happened, what to do.
@@ -29,14 +35,22 @@ fn explain(provider: &str, place: &str, error: &CallError) -> String {
             format!("{who} is asked too often and wants a pause ({said}). Please try again {when}.")
         }
         Class::QuotaExhausted => {
-            format!("The account at {provider} is used up ({said}). Top it up there, or choose another model.")
+            format!(
+                "The account at {provider} is used up ({said}). Top it up there, or choose another model."
+            )
         }
-        Class::Overloaded => format!("{who} has trouble of its own ({said}). Please try again in a while."),
+        Class::Overloaded => {
+            format!("{who} has trouble of its own ({said}). Please try again in a while.")
+        }
         Class::Timeout => format!("{who} did not answer in time ({said}). Please try again."),
         Class::Truncated => format!("{who} broke its answer off ({said}). Please try again."),
-        Class::Auth => format!("{who} does not let us in ({said}). Check its key, then restart Nexus."),
+        Class::Auth => {
+            format!("{who} does not let us in ({said}). Check its key, then restart Nexus.")
+        }
         Class::Invalid => format!("{who} refused the request ({said})."),
-        Class::ContentFilter => format!("{who} declines to answer this: its content filter says no ({said})."),
+        Class::ContentFilter => {
+            format!("{who} declines to answer this: its content filter says no ({said}).")
+        }
     }
 }
 

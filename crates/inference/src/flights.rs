@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nexus_bus::{Bus, Chain, EVENTS, Filter, Message, Reader, Start};
 use nexus_contracts::{
-    Event, EventType, Metadata, Pattern, ProcessedRequest, RunCancel, StoredSubject, TenantId, Token,
+    Event, EventType, Metadata, Pattern, ProcessedRequest, RunCancel, StoredSubject, TenantId,
+    Token,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,8 +26,18 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(metadata: &Metadata, id: Uuid) -> Self {
-        let Metadata { tenant, channel, conversation, .. } = metadata.clone();
-        Self { tenant, channel, conversation, id }
+        let Metadata {
+            tenant,
+            channel,
+            conversation,
+            ..
+        } = metadata.clone();
+        Self {
+            tenant,
+            channel,
+            conversation,
+            id,
+        }
     }
 }
 
@@ -61,8 +72,17 @@ impl Flights {
         if inner.ended.contains(&run) {
             cancelled.cancel();
         }
-        inner.flying.entry(run.clone()).or_default().push((call, cancelled.clone()));
-        Flight { flights: self, run, ticket: call, cancelled }
+        inner
+            .flying
+            .entry(run.clone())
+            .or_default()
+            .push((call, cancelled.clone()));
+        Flight {
+            flights: self,
+            run,
+            ticket: call,
+            cancelled,
+        }
     }
 
     /// Cuts off what a run has in flight.
@@ -157,7 +177,10 @@ mod tests {
 
     fn run(tenant: TenantId) -> Run {
         let token = |text| Token::parse(text).unwrap();
-        Run::new(&Metadata::at(tenant, token("web"), token("c1")), Uuid::from_u128(1))
+        Run::new(
+            &Metadata::at(tenant, token("web"), token("c1")),
+            Uuid::from_u128(1),
+        )
     }
 
     #[test]
@@ -176,6 +199,11 @@ mod tests {
     fn call_that_comes_after_the_end_does_not_start() {
         let flights = Flights::default();
         flights.end(run(LOCAL_TENANT));
-        assert!(flights.enter(run(LOCAL_TENANT), Uuid::from_u128(2)).cancelled.is_cancelled());
+        assert!(
+            flights
+                .enter(run(LOCAL_TENANT), Uuid::from_u128(2))
+                .cancelled
+                .is_cancelled()
+        );
     }
 }

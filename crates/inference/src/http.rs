@@ -55,9 +55,18 @@ pub(crate) struct HttpProvider {
 }
 
 impl HttpProvider {
-    pub(crate) fn new(client: Client, codec: Box<dyn Codec>, endpoint: &Endpoint, address: &Url, secrets: Secrets) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        codec: Box<dyn Codec>,
+        endpoint: &Endpoint,
+        address: &Url,
+        secrets: Secrets,
+    ) -> Self {
         let host = address.host_str().unwrap_or_default();
-        let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let port = address
+            .port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
         Self {
             client,
             codec,
@@ -71,27 +80,48 @@ impl HttpProvider {
 
     /// The key, or the failure that a call without it is.
     fn key(&self) -> Result<Option<SecretString>, CallError> {
-        let Some(name) = &self.key_name else { return Ok(None) };
-        let missing = || CallError::new(Class::Auth, &format!("there is no key: {name} is not set"));
+        let Some(name) = &self.key_name else {
+            return Ok(None);
+        };
+        let missing =
+            || CallError::new(Class::Auth, &format!("there is no key: {name} is not set"));
         (self.secrets)(name).ok_or_else(missing).map(Some)
     }
 
     async fn ask(&self, call: Call<'_>, sink: &mut dyn Sink) -> Result<Completion, CallError> {
         let key = self.key()?;
         let key = key.as_ref().map(ExposeSecret::expose_secret);
-        let request = self.client.post(format!("{}{}", self.base, self.codec.path(call)));
-        let request = request.headers(self.codec.headers(key)).body(self.codec.body(call));
-        self.answer(request, sink).await.map_err(|error| error.presentable(key))
+        let request = self
+            .client
+            .post(format!("{}{}", self.base, self.codec.path(call)));
+        let request = request
+            .headers(self.codec.headers(key))
+            .body(self.codec.body(call));
+        self.answer(request, sink)
+            .await
+            .map_err(|error| error.presentable(key))
     }
 
-    async fn answer(&self, request: RequestBuilder, sink: &mut dyn Sink) -> Result<Completion, CallError> {
+    async fn answer(
+        &self,
+        request: RequestBuilder,
+        sink: &mut dyn Sink,
+    ) -> Result<Completion, CallError> {
         let first_byte = Instant::now() + self.patience.first_byte;
         let response = self.send(request, first_byte).await?;
         let mut decoder = self.codec.decoder();
         if is_json(&response) {
-            let body = timeout_at(first_byte, read(response, MAX_ANSWER)).await.map_err(|_| self.silent())??;
+            let body = timeout_at(first_byte, read(response, MAX_ANSWER))
+                .await
+                .map_err(|_| self.silent())??;
             let data = String::from_utf8_lossy(&body);
-            decoder.event(Event { name: None, data: &data }, sink)?;
+            decoder.event(
+                Event {
+                    name: None,
+                    data: &data,
+                },
+                sink,
+            )?;
             return decoder.end();
         }
         self.stream(response, decoder, first_byte, sink).await
@@ -104,7 +134,7 @@ impl HttpProvider {
         first_byte: Instant,
         sink: &mut dyn Sink,
     ) -> Result<Completion, CallError> {
-        let mut events = Box::pin(SseByteStream::new(pieces(response, self.patience.idle)));
+        let mut events = Box::pin(SseByteStream::new(pieces(response, self.patience)));
         let mut began = false;
         let mut progress = Progress::More;
         loop {
@@ -112,13 +142,21 @@ impl HttpProvider {
                 Progress::Over => break,
                 Progress::Finished => timeout(AFTER_FINISH, events.next()).await.unwrap_or(None),
                 Progress::More if began => events.next().await,
-                Progress::More => timeout_at(first_byte, events.next()).await.map_err(|_| self.silent())?,
+                Progress::More => timeout_at(first_byte, events.next())
+                    .await
+                    .map_err(|_| self.silent())?,
             };
             match next {
                 Some(Ok(event)) => {
                     began = true;
                     let data = event.data.unwrap_or_default();
-                    progress = decoder.event(Event { name: event.event.as_deref(), data: &data }, sink)?;
+                    progress = decoder.event(
+                        Event {
+                            name: event.event.as_deref(),
+                            data: &data,
+                        },
+                        sink,
+                    )?;
                 }
                 Some(Err(_)) if progress == Progress::Finished => break,
                 Some(Err(error)) => return Err(broken(error)),
@@ -131,20 +169,29 @@ impl HttpProvider {
 
     /// Sends a request; an error status is an error.
     async fn send(&self, request: RequestBuilder, until: Instant) -> Result<Response, CallError> {
-        let sent = timeout_at(until, request.send()).await.map_err(|_| self.silent())?;
+        let sent = timeout_at(until, request.send())
+            .await
+            .map_err(|_| self.silent())?;
         let response = sent.map_err(|error| CallError::new(Class::Transport, &reason(error)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
             return Ok(response);
         }
         // What cannot be read of a refusal is not worth another error.
-        let body = timeout(self.patience.idle.min(Duration::from_secs(5)), read(response, MAX_BODY)).await;
+        let body = timeout(
+            self.patience.idle.min(Duration::from_secs(5)),
+            read(response, MAX_BODY),
+        )
+        .await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
         Err(self.codec.refusal(status, &headers, &body))
     }
 
     fn silent(&self) -> CallError {
-        let message = format!("nothing came within {} s", self.patience.first_byte.as_secs_f32());
+        let message = format!(
+            "nothing came within {} s",
+            self.patience.first_byte.as_secs_f32()
+        );
         CallError::new(Class::Timeout, &message)
     }
 }
@@ -162,14 +209,20 @@ impl Provider for HttpProvider {
         Box::pin(async {
             let key = self.key()?;
             let key = key.as_ref().map(ExposeSecret::expose_secret);
-            let request = self.client.get(format!("{}{}", self.base, self.codec.models_path()));
+            let request = self
+                .client
+                .get(format!("{}{}", self.base, self.codec.models_path()));
             let listed = async {
                 let request = request.headers(self.codec.headers(key));
                 let response = self.send(request, Instant::now() + DISCOVERY).await?;
-                let body = timeout(DISCOVERY, read(response, MAX_BODY)).await.map_err(|_| self.silent())??;
+                let body = timeout(DISCOVERY, read(response, MAX_BODY))
+                    .await
+                    .map_err(|_| self.silent())??;
                 self.codec.models(&body)
             };
-            listed.await.map_err(|error: CallError| error.presentable(key))
+            listed
+                .await
+                .map_err(|error: CallError| error.presentable(key))
         })
     }
 
@@ -184,7 +237,10 @@ impl Provider for HttpProvider {
 }
 
 fn is_json(response: &Response) -> bool {
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.starts_with("application/json"))
 }
 
@@ -200,9 +256,15 @@ enum Break {
 }
 
 /// A body's pieces, with a limit on each silence and on the whole. Comments end a silence too.
-fn pieces(response: Response, idle: Duration) -> impl Stream<Item = Result<Bytes, Break>> {
+fn pieces(response: Response, patience: Patience) -> impl Stream<Item = Result<Bytes, Break>> {
     let body = response.bytes_stream().boxed();
     let pieces = stream::unfold((body, 0), move |(mut body, read)| async move {
+        // Some servers send the headers at once and think then.
+        let idle = if read == 0 {
+            patience.first_byte.max(patience.idle)
+        } else {
+            patience.idle
+        };
         let piece = match timeout(idle, body.next()).await {
             Err(_) => Err(Break::Idle(idle)),
             Ok(None) => return None,
@@ -246,9 +308,14 @@ async fn read(response: Response, limit: usize) -> Result<Vec<u8>, CallError> {
     let mut body = Vec::new();
     let mut pieces = response.bytes_stream();
     while let Some(piece) = pieces.next().await {
-        body.extend_from_slice(&piece.map_err(|error| CallError::new(Class::Transport, &reason(error)))?);
+        body.extend_from_slice(
+            &piece.map_err(|error| CallError::new(Class::Transport, &reason(error)))?,
+        );
         if body.len() > limit {
-            return Err(CallError::new(Class::Invalid, &format!("it sent more than {limit} bytes")));
+            return Err(CallError::new(
+                Class::Invalid,
+                &format!("it sent more than {limit} bytes"),
+            ));
         }
     }
     Ok(body)

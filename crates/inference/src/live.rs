@@ -1,7 +1,9 @@
 //! Live pieces of an answer: gathered for a moment, then published.
 
 use nexus_bus::Bus;
-use nexus_contracts::{ChunkDelta, Event, InferenceChunk, InferenceRequest, Timestamp, derived_id, traceparent};
+use nexus_contracts::{
+    ChunkDelta, Event, InferenceChunk, InferenceRequest, Timestamp, derived_id, traceparent,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -86,9 +88,28 @@ pub(crate) fn live<'a>(
 ) -> (Live, Publisher<'a>) {
     let (sender, signals) = unbounded_channel();
     let provider = provider.to_owned();
-    let live = Live { signals: sender, provider, started: Instant::now(), begun: false, heard: false };
+    let live = Live {
+        signals: sender,
+        provider,
+        started: Instant::now(),
+        begun: false,
+        heard: false,
+    };
     let gathered = String::new();
-    (live, Publisher { bus, request, now, coalesce, signals, attempt, number: 0, offset: 0, gathered })
+    (
+        live,
+        Publisher {
+            bus,
+            request,
+            now,
+            coalesce,
+            signals,
+            attempt,
+            number: 0,
+            offset: 0,
+            gathered,
+        },
+    )
 }
 
 impl Publisher<'_> {
@@ -136,10 +157,17 @@ impl Publisher<'_> {
 
     async fn publish(&mut self, delta: ChunkDelta) {
         let request = self.request;
-        let chunk = InferenceChunk { call: request.id, attempt: self.attempt, delta };
+        let chunk = InferenceChunk {
+            call: request.id,
+            attempt: self.attempt,
+            delta,
+        };
         let mut event = request.reply(chunk, (self.now)());
         // A reply's id is for the one answer; pieces are many.
-        event.id = derived_id(request.id, &format!("chunk {} {}", self.attempt, self.number));
+        event.id = derived_id(
+            request.id,
+            &format!("chunk {} {}", self.attempt, self.number),
+        );
         event.metadata.traceparent = Some(traceparent(request.correlation_id, event.id));
         self.number += 1;
         self.bus.publish_chunk(&event).await;

@@ -21,8 +21,8 @@ use crate::{Error, Secrets, http};
 /// Setting with the models that can be asked, for whoever shows a choice.
 const MODEL_LIST: &str = "model.list";
 
-/// Pause between a failed call and another look at the providers.
-const DOUBT: Duration = Duration::from_millis(300);
+/// Pause between a reason to look at the providers and the look.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// One provider.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ pub(crate) struct Providers {
     secrets: Secrets,
     catalog: Catalog<ProviderSettings>,
     entries: RwLock<Arc<BTreeMap<String, Entry>>>,
-    /// Somebody found a provider unreachable.
-    doubt: Notify,
+    /// There is a reason to look at the providers again.
+    look: Notify,
 }
 
 impl Providers {
@@ -55,7 +55,15 @@ impl Providers {
     ) -> Result<Self, Error> {
         let client = http::client().map_err(Error::Client)?;
         let (bus, entries) = (bus.clone(), RwLock::default());
-        let this = Self { bus, config, client, secrets, catalog, entries, doubt: Notify::new() };
+        let this = Self {
+            bus,
+            config,
+            client,
+            secrets,
+            catalog,
+            entries,
+            look: Notify::new(),
+        };
         this.reload();
         this.discover().await;
         this.publish().await;
@@ -64,14 +72,27 @@ impl Providers {
 
     /// Follows the settings and the providers, for ever.
     pub(crate) async fn follow(&self) {
+        tokio::join!(self.follow_settings(), self.follow_providers());
+    }
+
+    /// New settings hold at once, however long a provider takes to say what it has.
+    async fn follow_settings(&self) {
         let mut catalog = self.catalog.clone();
         loop {
+            catalog.changed().await;
+            self.reload();
+            self.look.notify_one();
+        }
+    }
+
+    async fn follow_providers(&self) {
+        loop {
             tokio::select! {
-                () = catalog.changed() => self.reload(),
-                // Many calls fail at once when a provider goes away: one look serves them all.
-                () = self.doubt.notified() => tokio::time::sleep(DOUBT).await,
+                // Reasons to look come in bursts: one look serves them all.
+                () = self.look.notified() => tokio::time::sleep(SETTLE).await,
                 () = tokio::time::sleep(self.config.discover_every) => {}
             }
+            self.publish().await;
             self.discover().await;
             self.publish().await;
         }
@@ -92,15 +113,21 @@ impl Providers {
 
     /// Looks again at a provider that could not be reached, so that `default` avoids it.
     pub(crate) fn doubt(&self) {
-        self.doubt.notify_one();
+        self.look.notify_one();
     }
 
     fn preference(&self) -> Preference<'_> {
-        Preference { default_model: self.config.default_model.as_deref(), order: &self.config.prefer }
+        Preference {
+            default_model: self.config.default_model.as_deref(),
+            order: &self.config.prefer,
+        }
     }
 
     fn offers(&self, entries: &BTreeMap<String, Entry>) -> Vec<Offer> {
-        let mut offers: Vec<_> = entries.iter().map(|(name, entry)| entry.offer(name)).collect();
+        let mut offers: Vec<_> = entries
+            .iter()
+            .map(|(name, entry)| entry.offer(name))
+            .collect();
         self.preference().sort(&mut offers);
         offers
     }
@@ -109,19 +136,25 @@ impl Providers {
         Arc::clone(&self.entries.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, entries: BTreeMap<String, Entry>) {
-        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(entries);
+    /// Changes the entries as one step.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Entry>)) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut entries));
     }
 
     /// Takes the settings as they are now; providers whose settings are the same stay.
     fn reload(&self) {
-        let before = self.entries();
         let settings = self.catalog.entries();
-        let entries = settings.iter().filter_map(|(name, settings)| {
-            let same = before.get(name).filter(|entry| entry.settings == *settings);
-            Some((name.clone(), same.cloned().or_else(|| self.build(name, settings))?))
+        self.change(|entries| {
+            let before = std::mem::take(entries);
+            entries.extend(settings.iter().filter_map(|(name, settings)| {
+                let same = before.get(name).filter(|entry| entry.settings == *settings);
+                Some((
+                    name.clone(),
+                    same.cloned().or_else(|| self.build(name, settings))?,
+                ))
+            }));
         });
-        self.replace(entries.collect());
     }
 
     fn build(&self, name: &str, settings: &ProviderSettings) -> Option<Entry> {
@@ -129,27 +162,39 @@ impl Providers {
             ProviderSettings::Demo(_) => Arc::new(Demo),
             ProviderSettings::OpenaiChat(endpoint) => match endpoint.address() {
                 Ok(address) => {
-                    let codec = Box::new(OpenAiChat::of_host(address.host_str().unwrap_or_default()));
+                    let codec =
+                        Box::new(OpenAiChat::of_host(address.host_str().unwrap_or_default()));
                     let (client, secrets) = (self.client.clone(), Arc::clone(&self.secrets));
-                    Arc::new(HttpProvider::new(client, codec, endpoint, &address, secrets))
+                    Arc::new(HttpProvider::new(
+                        client, codec, endpoint, &address, secrets,
+                    ))
                 }
                 Err(reason) => {
-                    tracing::error!(provider = name, reason, "provider left out: mend bus-config/providers and apply it");
+                    tracing::error!(
+                        provider = name,
+                        reason,
+                        "provider left out: mend bus-config/providers and apply it"
+                    );
                     return None;
                 }
             },
         };
-        Some(Entry { settings: settings.clone(), provider, found: None })
+        Some(Entry {
+            settings: settings.clone(),
+            provider,
+            found: None,
+        })
     }
 
     /// Asks the providers that want it for their models, all at once.
     async fn discover(&self) {
         let entries = self.entries();
         let asked = entries.iter().filter(|(_, entry)| entry.discovers());
-        let answers = join_all(asked.map(async |(name, entry)| (name, entry.provider.discover().await))).await;
-        let mut entries = BTreeMap::clone(&entries);
-        for (name, answer) in answers {
-            let Some(entry) = entries.get_mut(name) else { continue };
+        let answers = join_all(
+            asked.map(async |(name, entry)| (name, entry, entry.provider.discover().await)),
+        )
+        .await;
+        for (name, asked, answer) in answers {
             let found = match answer {
                 Ok(models) => Some(models),
                 Err(error) => {
@@ -159,18 +204,34 @@ impl Providers {
                     (error.class == Class::Invalid).then(Vec::new)
                 }
             };
-            if entry.found.is_some() != found.is_some() {
-                let reachable = found.is_some();
-                tracing::info!(provider = name, reachable, place = entry.provider.place(), "model provider");
+            let reachable = found.is_some();
+            if asked.found.is_some() != reachable {
+                tracing::info!(
+                    provider = name,
+                    reachable,
+                    place = asked.provider.place(),
+                    "model provider"
+                );
             }
-            entry.found = found;
+            self.change(|entries| {
+                // Its settings may have changed while it was asked.
+                if let Some(entry) = entries
+                    .get_mut(name)
+                    .filter(|entry| Arc::ptr_eq(&entry.provider, &asked.provider))
+                {
+                    entry.found = found;
+                }
+            });
         }
-        self.replace(entries);
     }
 
     async fn publish(&self) {
         let models = self.available();
-        if let Err(error) = self.bus.put_setting(Bucket::Tools, MODEL_LIST, &models).await {
+        if let Err(error) = self
+            .bus
+            .put_setting(Bucket::Tools, MODEL_LIST, &models)
+            .await
+        {
             tracing::warn!(error = %Chain(&error), "the list of models could not be published");
         }
     }
@@ -200,7 +261,8 @@ impl Entry {
         }
         Offer {
             provider: name.to_owned(),
-            available: self.provider.missing_secret().is_none() && (self.found.is_some() || !self.discovers()),
+            available: self.provider.missing_secret().is_none()
+                && (self.found.is_some() || !self.discovers()),
             only_these: !self.discovers() && !models.is_empty(),
             demo: matches!(self.settings, ProviderSettings::Demo(_)),
             models,

@@ -32,11 +32,19 @@ pub struct Endpoint {
     pub discover: bool,
     /// Longest wait for the answer to begin; `None` is 15 s, and 120 s on this machine, where
     /// a model may have to be loaded first.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "humantime_serde"
+    )]
     #[schemars(with = "Option<String>")]
     pub first_byte_timeout: Option<Duration>,
     /// Longest silence within an answer; `None` is 20 s, and 60 s on this machine.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "humantime_serde"
+    )]
     #[schemars(with = "Option<String>")]
     pub idle_timeout: Option<Duration>,
 }
@@ -59,23 +67,34 @@ pub(crate) struct Patience {
 impl Endpoint {
     /// The address without a slash at its end, or what is wrong with it.
     pub(crate) fn address(&self) -> Result<Url, String> {
-        let url = Url::parse(&self.base_url).map_err(|error| format!("base_url is no URL: {error}"))?;
+        let url =
+            Url::parse(&self.base_url).map_err(|error| format!("base_url is no URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err("base_url has to start with http:// or https:// and a host".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             // Settings are readable on the bus.
-            return Err("base_url holds credentials or a query; name a secret with api_key_env".to_owned());
+            return Err(
+                "base_url holds credentials or a query; name a secret with api_key_env".to_owned(),
+            );
         }
         Ok(url)
     }
 
     /// Timeouts for a server at this address.
     pub(crate) fn patience(&self, address: &Url) -> Patience {
-        let (first_byte, idle) = if is_loopback(address) { (120, 60) } else { (15, 20) };
+        let (first_byte, idle) = if is_loopback(address) {
+            (120, 60)
+        } else {
+            (15, 20)
+        };
         Patience {
-            first_byte: self.first_byte_timeout.unwrap_or_else(|| Duration::from_secs(first_byte)),
-            idle: self.idle_timeout.unwrap_or_else(|| Duration::from_secs(idle)),
+            first_byte: self
+                .first_byte_timeout
+                .unwrap_or_else(|| Duration::from_secs(first_byte)),
+            idle: self
+                .idle_timeout
+                .unwrap_or_else(|| Duration::from_secs(idle)),
         }
     }
 }
@@ -118,7 +137,12 @@ mod tests {
 
         let demo = serde_json::json!({ "kind": "demo", "models": ["demo"] });
         let read: ProviderSettings = serde_json::from_value(demo).unwrap();
-        assert_eq!(read, ProviderSettings::Demo(DemoSettings { models: vec!["demo".to_owned()] }));
+        assert_eq!(
+            read,
+            ProviderSettings::Demo(DemoSettings {
+                models: vec!["demo".to_owned()]
+            })
+        );
     }
 
     #[test]
@@ -140,7 +164,11 @@ mod tests {
         ] {
             let endpoint = endpoint(url);
             let patience = endpoint.patience(&endpoint.address().unwrap());
-            assert_eq!(patience.first_byte, Duration::from_secs(first_byte), "{url}");
+            assert_eq!(
+                patience.first_byte,
+                Duration::from_secs(first_byte),
+                "{url}"
+            );
         }
     }
 }

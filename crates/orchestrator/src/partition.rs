@@ -154,7 +154,7 @@ impl Owner {
                 self.unsaved += 1;
             }
             Seen::Epoch => {
-                if message.sequence > self.fence.epoch().get() {
+                if message.sequence > self.fence.epoch().get() && !failpoint::ablated("fence") {
                     let partition = self.fence.partition();
                     return Err(nexus_bus::Error::Fenced { partition }.into());
                 }

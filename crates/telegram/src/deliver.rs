@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::{Delivery, Disposition, Fault as _, Handler, failpoint};
-use nexus_contracts::{Event, Outcome, ProcessedRequest, Timestamp};
+use nexus_contracts::{Event, Outcome, ProcessedRequest};
 
 use crate::Typing;
 use crate::backoff::{doubled, jittered};
@@ -17,8 +17,8 @@ use crate::split::{LIMIT, split};
 
 /// Longest wait between two tries of one answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// An answer older than this comes from a backlog.
-const FRESH: Duration = Duration::from_millis(500);
+/// Answers that are fetched together start in any order; in this time all have lined up.
+const LINE_UP: Duration = Duration::from_millis(20);
 
 /// Sends final answers to their chats.
 #[derive(Debug)]
@@ -27,12 +27,11 @@ pub(crate) struct Deliverer {
     typing: Typing,
     lanes: Lanes,
     delivered: Recent,
-    now: fn() -> Timestamp,
 }
 
 impl Deliverer {
-    pub(crate) fn new(client: Arc<Client>, typing: Typing, now: fn() -> Timestamp) -> Self {
-        Self { client, typing, lanes: Lanes::default(), delivered: Recent::default(), now }
+    pub(crate) fn new(client: Arc<Client>, typing: Typing) -> Self {
+        Self { client, typing, lanes: Lanes::default(), delivered: Recent::default() }
     }
 
     /// Sends the pieces that have not been sent.
@@ -81,11 +80,7 @@ impl Handler for Deliverer {
             return Ok(None);
         }
         self.lanes.line_up(place, delivery.sequence, event.id);
-        let age = (self.now)().millis_since(delivery.stored_at);
-        if u128::from(age) > FRESH.as_millis() {
-            // A backlog is fetched at once and its handlers start in any order: let all line up.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        tokio::time::sleep(LINE_UP).await;
         let entered = self.lanes.enter(place, delivery.sequence).await;
         let turn = entered.map_err(|wait| Error::Busy { wait: wait + jittered(Duration::from_millis(500)) })?;
         let Err(error) = self.send(&turn, chat, text).await else {

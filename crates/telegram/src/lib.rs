@@ -85,7 +85,7 @@ impl Telegram {
         let cursors = Cursors::open(bus).await?;
         let bot = identify(&client, &stop).await?;
         let typing = Typing::new(Arc::clone(&client), stop.clone());
-        let deliverer = Arc::new(Deliverer::new(Arc::clone(&client), typing.clone(), now));
+        let deliverer = Arc::new(Deliverer::new(Arc::clone(&client), typing.clone()));
         let intake = Intake {
             bus: bus.clone(),
             cursors,
@@ -104,20 +104,24 @@ impl Telegram {
     /// Serves until stopped, then finishes what is in hand.
     ///
     /// # Errors
-    /// [`Error::Bus`] when the consumer of answers is not there: run `nexus bus apply`.
+    /// None at present: whatever fails on the way is tried again.
     pub async fn run(self) -> Result<(), Error> {
-        let limits = Limits { concurrency: CONCURRENCY, deliveries: DELIVERIES, ..Limits::default() };
-        let runner =
-            Runner::new(&self.bus, CONSUMER, self.deliverer, limits, self.now, self.stop.child_token());
-        let over = self.stop.child_token();
-        let delivering = async {
-            let ended = runner.run().await;
-            over.cancel();
-            ended
-        };
-        let (ended, ()) = tokio::join!(Box::pin(delivering), Box::pin(self.intake.run(over.clone())));
-        self.typing.close().await;
-        Ok(ended?)
+        let (intake, typing, stop) = (self.intake, self.typing, self.stop.clone());
+        let deliver = deliver_until_stopped(self.bus, self.deliverer, self.now, self.stop);
+        tokio::join!(Box::pin(deliver), Box::pin(intake.run(stop)));
+        typing.close().await;
+        Ok(())
+    }
+}
+
+/// Sends answers until stopped; the runner ends early when NATS goes away before its first pause.
+async fn deliver_until_stopped(bus: Bus, deliverer: Arc<Deliverer>, now: fn() -> Timestamp, stop: CancellationToken) {
+    let limits = Limits { concurrency: CONCURRENCY, deliveries: DELIVERIES, ..Limits::default() };
+    loop {
+        let runner = Runner::new(&bus, CONSUMER, Arc::clone(&deliverer), limits, now, stop.child_token());
+        let Err(error) = runner.run().await else { return };
+        tracing::warn!(error = %Chain(&error), "fetching answers failed, trying again");
+        stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
     }
 }
 

@@ -61,7 +61,7 @@ pub enum Fault {
     Flood(u64),
     /// Done, but never answered.
     Timeout,
-    /// Done, but the connection breaks in the middle of the answer.
+    /// Done, but the connection breaks instead of an answer.
     Cut,
     /// `getUpdates` gives the updates of its last answer once more, before what is new.
     Repeat,
@@ -196,7 +196,7 @@ impl BotApi {
         self.shared.state().chats.entry(chat).or_default().has_blocked = true;
     }
 
-    /// Makes the next calls of a method fail, one fault per call.
+    /// Makes the next call of a method fail; faults of further orders wait for the calls after it.
     pub fn fail_next(&self, method: &str, fault: Fault) {
         self.shared.fail_next(method, fault);
     }

@@ -10,19 +10,24 @@ mod http_fetch;
 
 use std::sync::Arc;
 
+use nexus_bus::Chain;
 use nexus_contracts::Timestamp;
 
 use crate::config::Config;
-use crate::error::Error;
 use crate::tool::Tool;
 
-pub(crate) fn all(config: &Config, now: fn() -> Timestamp) -> Result<Vec<Arc<dyn Tool>>, Error> {
-    Ok(vec![
+pub(crate) fn all(config: &Config, now: fn() -> Timestamp) -> Vec<Arc<dyn Tool>> {
+    let mut tools: Vec<Arc<dyn Tool>> = vec![
         Arc::new(calculator::Calculator::new()),
         Arc::new(clock::Clock::new(now)),
         Arc::new(echo::Echo),
-        Arc::new(http_fetch::HttpFetch::new(&config.http_fetch_allow)?),
         #[cfg(feature = "failpoints")]
         Arc::new(count_effect::CountEffect),
-    ])
+    ];
+    match http_fetch::HttpFetch::new(&config.http_fetch_allow) {
+        Ok(tool) => tools.push(Arc::new(tool)),
+        // The other tools do not need what is missing, usually the system's certificates.
+        Err(error) => tracing::error!(error = %Chain(&error), "http_fetch is not offered; install ca-certificates"),
+    }
+    tools
 }

@@ -15,8 +15,6 @@ pub enum Error {
     Duplicate { tool: String },
     #[error("the parameters of tool {tool} are no JSON Schema: {reason}")]
     Schema { tool: String, reason: String },
-    #[error("making the HTTP client of http_fetch")]
-    Http(#[source] reqwest::Error),
     #[error("tool {tool} has effects, and this worker has no database to record them in; set NEXUS_DATABASE_URL")]
     NoStore { tool: String, attempt: u64 },
     #[error("reaching the ledger of tool calls")]
@@ -38,7 +36,7 @@ impl Fault for Error {
             | Self::Unreadable { attempt } => Disposition::Retry(pause(*attempt)),
             Self::Bus(_) | Self::InFlight => Disposition::Retry(Duration::from_secs(1)),
             // These end the worker before it takes its first call.
-            Self::Config { .. } | Self::Duplicate { .. } | Self::Schema { .. } | Self::Http(_) => Disposition::Reject,
+            Self::Config { .. } | Self::Duplicate { .. } | Self::Schema { .. } => Disposition::Reject,
         }
     }
 }

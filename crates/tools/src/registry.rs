@@ -33,11 +33,11 @@ impl Registry {
     /// The tools that Nexus brings.
     ///
     /// # Errors
-    /// [`Error::Config`] or [`Error::Http`].
+    /// [`Error::Config`] naming the setting that cannot be.
     pub fn builtin(config: &Config, now: fn() -> Timestamp) -> Result<Self, Error> {
         config.check()?;
         let mut registry = Self { tools: BTreeMap::new() };
-        for tool in builtin::all(config, now)? {
+        for tool in builtin::all(config, now) {
             registry.add(tool)?;
         }
         Ok(registry)

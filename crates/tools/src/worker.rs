@@ -34,7 +34,7 @@ impl Tools {
     /// no effect begins sooner after its command was stored. Without `store`, calls with effects wait.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::Http`], or [`Error::Bus`] when the bus cannot be reached.
+    /// [`Error::Config`], or [`Error::Bus`] when the bus cannot be reached.
     pub async fn open(
         bus: &Bus,
         config: Config,

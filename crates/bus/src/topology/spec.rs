@@ -108,16 +108,15 @@ pub(crate) struct BucketSpec {
     pub(crate) description: &'static str,
     pub(crate) history: i64,
     pub(crate) max_age: Duration,
-    pub(crate) durable: bool,
 }
 
 /// Buckets have no file: their names and shapes are part of the code that uses them.
 pub(crate) const BUCKETS: [BucketSpec; 5] = [
-    bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO, true),
-    bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO, true),
-    bucket("LEASES", "orchestrators that live", 1, Duration::from_secs(5), false),
-    bucket("CHECKPOINTS", "conversation state by partition", 1, Duration::ZERO, true),
-    bucket("CURSORS", "how far adapters have read their channels", 1, Duration::ZERO, true),
+    bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO),
+    bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO),
+    bucket("LEASES", "orchestrators that live", 1, Duration::from_secs(5)),
+    bucket("CHECKPOINTS", "conversation state by partition", 1, Duration::ZERO),
+    bucket("CURSORS", "how far adapters have read their channels", 1, Duration::ZERO),
 ];
 
 pub(crate) const BLOBS: &str = "BLOBS";
@@ -127,9 +126,8 @@ const fn bucket(
     description: &'static str,
     history: i64,
     max_age: Duration,
-    durable: bool,
 ) -> BucketSpec {
-    BucketSpec { name, description, history, max_age, durable }
+    BucketSpec { name, description, history, max_age }
 }
 
 impl Spec {

@@ -10,8 +10,9 @@ use nexus_bus::{
     Bucket, Bus, CHUNKS, Catalog, Chunks, Durability, EVENTS, Filter, Reader, Spec, Start, Topology,
 };
 use nexus_contracts::{
-    ChunkDelta, Effect, Event, EventType, InferenceChunk, InferenceOutcome, InferenceRequest, InferenceResponse,
-    LOCAL_TENANT, Message, Metadata, Pattern, Role, Sampling, Timestamp, Token, ToolSpec,
+    ChunkDelta, Effect, Event, EventType, InferenceChunk, InferenceOutcome, InferenceRequest,
+    InferenceResponse, LOCAL_TENANT, Message, Metadata, Pattern, Role, Sampling, Timestamp, Token,
+    ToolSpec,
 };
 use nexus_inference::{Config, Error, Inference, Secrets};
 use secrecy::SecretString;
@@ -44,19 +45,26 @@ impl Nats {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let child = Command::new(servers().join("bin/nats-server"))
-            .args(["-js", "-a", "127.0.0.1", "-p", "0", "-sd"])
+            // 0 would mean 4222.
+            .args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"])
             .arg(data.path().join("js"))
             .arg("--ports_file_dir")
             .arg(data.path())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let ports = data.path().join(format!("nats-server_{}.ports", child.id()));
+        let ports = data
+            .path()
+            .join(format!("nats-server_{}.ports", child.id()));
         let url = within("ports of nats-server", async || {
             let ports: Value = serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()?;
             Some(ports.get("nats")?.get(0)?.as_str()?.to_owned())
         });
-        Self { url: url.await, child, _data: data }
+        Self {
+            url: url.await,
+            child,
+            _data: data,
+        }
     }
 }
 
@@ -77,7 +85,9 @@ pub(crate) async fn within<T>(what: &str, mut look: impl AsyncFnMut() -> Option<
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(LIMIT, looking).await.unwrap_or_else(|_| panic!("waited in vain for: {what}"))
+    tokio::time::timeout(LIMIT, looking)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for: {what}"))
 }
 
 /// Everything a test needs.
@@ -106,21 +116,44 @@ impl World {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
         let spec = Spec::read_folder(&folder, Durability::Interval).unwrap();
         Topology::new(&bus, &spec).apply(false).await.unwrap();
-        let mut provider = json!({ "kind": "openai-chat", "base_url": mock.url(), "discover": true });
-        provider.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-        bus.put_setting(Bucket::Config, "provider.mock", &provider).await.unwrap();
+        let mut provider =
+            json!({ "kind": "openai-chat", "base_url": mock.url(), "discover": true });
+        provider
+            .as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        bus.put_setting(Bucket::Config, "provider.mock", &provider)
+            .await
+            .unwrap();
 
-        let secrets: Secrets = Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
+        let secrets: Secrets =
+            Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
         let stop = CancellationToken::new();
-        let inference = Inference::open(&bus, Config::default(), secrets, now, stop.clone()).await.unwrap();
+        let inference = Inference::open(&bus, Config::default(), secrets, now, stop.clone())
+            .await
+            .unwrap();
         let (available, default_model) = (inference.available(), inference.default_model());
         let worker = Some(tokio::spawn(inference.run()));
         let channel = Token::parse("test").unwrap();
-        Self { bus, mock, available, default_model, channel, stop, worker, _nats: nats }
+        Self {
+            bus,
+            mock,
+            available,
+            default_model,
+            channel,
+            stop,
+            worker,
+            _nats: nats,
+        }
     }
 
     /// Stores a model call.
-    pub(crate) async fn ask(&self, model: &str, messages: Vec<Message>, tools: Vec<ToolSpec>) -> Event<InferenceRequest> {
+    pub(crate) async fn ask(
+        &self,
+        model: &str,
+        messages: Vec<Message>,
+        tools: Vec<ToolSpec>,
+    ) -> Event<InferenceRequest> {
         let id = Uuid::now_v7();
         let conversation = Token::encode(&id.to_string()).unwrap();
         let metadata = Metadata::at(LOCAL_TENANT, self.channel.clone(), conversation);
@@ -142,7 +175,9 @@ impl World {
     pub(crate) async fn answer(&self, request: &Event<InferenceRequest>) -> InferenceResponse {
         let filter = Filter::Patterns(vec![Pattern::kind(EventType::InferenceResponse)]);
         let waiting = async {
-            let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First).await.unwrap();
+            let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First)
+                .await
+                .unwrap();
             loop {
                 let message = reader.next().await.unwrap();
                 let event = Event::<InferenceResponse>::decode(&message.bytes).unwrap();
@@ -153,12 +188,16 @@ impl World {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, waiting).await.expect("no answer in time")
+        tokio::time::timeout(LIMIT, waiting)
+            .await
+            .expect("no answer in time")
     }
 
     /// Asks and waits.
     pub(crate) async fn asked(&self, model: &str, text: &str) -> InferenceResponse {
-        let request = self.ask(model, vec![Message::text(Role::User, text)], Vec::new()).await;
+        let request = self
+            .ask(model, vec![Message::text(Role::User, text)], Vec::new())
+            .await;
         self.answer(&request).await
     }
 
@@ -168,7 +207,10 @@ impl World {
 
     /// The models that the bus names once `wanted` is among them.
     pub(crate) async fn listed(&self, wanted: &str) -> Vec<String> {
-        let mut lists = Catalog::<Vec<String>>::follow(&self.bus, Bucket::Tools, "model", self.stop.clone()).await.unwrap();
+        let mut lists =
+            Catalog::<Vec<String>>::follow(&self.bus, Bucket::Tools, "model", self.stop.clone())
+                .await
+                .unwrap();
         let waiting = async {
             loop {
                 match lists.entries().get("list") {
@@ -177,16 +219,25 @@ impl World {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, waiting).await.expect("never listed")
+        tokio::time::timeout(LIMIT, waiting)
+            .await
+            .expect("never listed")
     }
 
     /// Bytes of everything that is stored, live pieces included.
     pub(crate) async fn stored(&self) -> Vec<String> {
         let mut all = Vec::new();
         for stream in [EVENTS, CHUNKS, nexus_bus::DEAD, "KV_CONFIG", "KV_TOOLS"] {
-            let mut reader = Reader::open(&self.bus, stream, Filter::Everything, Start::First).await.unwrap();
+            let mut reader = Reader::open(&self.bus, stream, Filter::Everything, Start::First)
+                .await
+                .unwrap();
             let messages = reader.read_to_end().await;
-            all.extend(messages.into_iter().flatten().map(|message| String::from_utf8_lossy(&message.bytes).into_owned()));
+            all.extend(
+                messages
+                    .into_iter()
+                    .flatten()
+                    .map(|message| String::from_utf8_lossy(&message.bytes).into_owned()),
+            );
         }
         all
     }
@@ -195,7 +246,11 @@ impl World {
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         let worker = self.worker.take().unwrap();
-        tokio::time::timeout(LIMIT, worker).await.expect("does not stop").unwrap().unwrap();
+        tokio::time::timeout(LIMIT, worker)
+            .await
+            .expect("does not stop")
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -213,13 +268,21 @@ impl Screen {
         let showing = async {
             while !self.text.ends_with(end) {
                 let event = chunks.next().await.unwrap();
-                let InferenceChunk { call: of, attempt, delta } = event.payload.known;
+                let InferenceChunk {
+                    call: of,
+                    attempt,
+                    delta,
+                } = event.payload.known;
                 assert_eq!(of, call);
                 assert!(attempt >= self.attempt, "attempts count up");
                 self.attempt = attempt;
                 match delta {
                     ChunkDelta::Text { offset, text } => {
-                        assert_eq!(offset, self.text.chars().count() as u64, "no gap before {text:?}");
+                        assert_eq!(
+                            offset,
+                            self.text.chars().count() as u64,
+                            "no gap before {text:?}"
+                        );
                         self.text.push_str(&text);
                     }
                     ChunkDelta::Reset => {

@@ -39,14 +39,28 @@ impl World {
     }
 
     async fn with(options: Options) -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_test_writer().try_init();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let nats = Nats::start().await;
         let bus = Bus::connect(&nats.url(), "telegram-test").await.unwrap();
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
-        let spec = Spec::read_folder(&config, Durability::Interval).unwrap();
-        Topology::new(&bus, &spec).apply(false).await.unwrap();
         let api = BotApi::start(options).await.unwrap();
-        Self { nats, bus, api, running: None }
+        let world = Self { nats, bus, api, running: None };
+        world.limit_events("21474836480").await;
+        world
+    }
+
+    /// Sets the bus up as configured, with this `max_bytes` for events.
+    async fn limit_events(&self, max_bytes: &str) {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("streams")).unwrap();
+        for stream in std::fs::read_dir(config.join("streams")).unwrap().map(Result::unwrap) {
+            let text = std::fs::read_to_string(stream.path()).unwrap();
+            let text = text.replace("max_bytes = 21474836480", &format!("max_bytes = {max_bytes}"));
+            std::fs::write(folder.path().join("streams").join(stream.file_name()), text).unwrap();
+        }
+        let spec = Spec::read_folder(folder.path(), Durability::Interval).unwrap();
+        Topology::new(&self.bus, &spec).apply(true).await.unwrap();
     }
 
     fn config(&self) -> Config {

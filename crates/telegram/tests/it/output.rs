@@ -99,7 +99,7 @@ async fn what_nobody_can_get_is_a_dead_letter_and_the_others_go_on() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let reasons: Vec<&str> = dead.iter().map(|entry| entry.event.payload.message.as_str()).collect();
+    let reasons: Vec<&str> = dead.iter().map(|entry| entry.event.payload.reason.as_str()).collect();
     for wanted in ["chat not found", "bot was blocked", "is no Telegram chat"] {
         assert!(reasons.iter().any(|reason| reason.contains(wanted)), "{wanted}: {reasons:?}");
     }

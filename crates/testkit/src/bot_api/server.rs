@@ -131,7 +131,7 @@ fn html(status: StatusCode) -> Response {
     (status, [(header::CONTENT_TYPE, "text/html")], page).into_response()
 }
 
-/// The beginning of an answer, and then the connection breaks.
+/// The connection breaks.
 fn cut() -> Response {
     let beginning = Ok(Bytes::from_static(br#"{"ok":true,"res"#));
     let broken = Err(std::io::Error::other("cut on order"));

@@ -15,7 +15,6 @@ use reqwest::{Client, Response, header, redirect};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::error::Error;
 use crate::tool::{CallContext, Tool, ToolError};
 use guard::{Guard, Way};
 
@@ -32,8 +31,8 @@ pub(crate) struct HttpFetch {
 
 impl HttpFetch {
     /// # Errors
-    /// [`Error::Http`] when this machine has no certificates to trust.
-    pub(crate) fn new(allow: &[String]) -> Result<Self, Error> {
+    /// When this machine has no certificates to trust.
+    pub(crate) fn new(allow: &[String]) -> Result<Self, reqwest::Error> {
         // Another part of the process may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = || {
@@ -51,8 +50,8 @@ impl HttpFetch {
         };
         Ok(Self {
             guard: Guard::new(allow),
-            public: client().dns_resolver(guard::PublicOnly).build().map_err(Error::Http)?,
-            anywhere: client().build().map_err(Error::Http)?,
+            public: client().dns_resolver(guard::PublicOnly).build()?,
+            anywhere: client().build()?,
         })
     }
 

@@ -26,6 +26,7 @@ fn interrupted() -> ToolOutcome {
 #[tokio::test]
 async fn redelivered_effect_runs_once() {
     let rig = Rig::start().await;
+    let mut calls = Vec::new();
     for tool in ["note", "once", "again"] {
         let call = execute(LOCAL_TENANT, tool, Effect::Write, r#"{"text":"x"}"#);
         rig.publish(&call).await;
@@ -37,10 +38,13 @@ async fn redelivered_effect_runs_once() {
         rig.drained().await;
 
         assert_eq!(rig.results(&call).await, [first], "{tool}");
-        assert_eq!(rig.row(&call).await, ("done".to_owned(), 1), "{tool}");
+        calls.push(call);
     }
     assert_eq!(rig.notes(LOCAL_TENANT).await, ["x"]);
     assert_eq!([rig.tools.runs("once"), rig.tools.runs("again")], [1, 1]);
+    for call in calls {
+        assert_eq!(rig.row(&call).await, ("done".to_owned(), 1), "{}", call.payload.tool);
+    }
     rig.stop().await;
 }
 
@@ -179,9 +183,11 @@ async fn tenants_see_only_their_own_calls() {
     );
     let refused = forged.bind(LOCAL_TENANT.0).bind(Uuid::from_u128(78)).execute(&mut *tx).await.unwrap_err();
     assert!(refused.to_string().contains("row-level security"), "{refused}");
+    drop(tx);
     let mut tx = rig.store.tenant(OTHER.0).await.unwrap();
     let deleted = sqlx::query("DELETE FROM tools.calls").execute(&mut *tx).await.unwrap_err();
     assert!(deleted.to_string().contains("permission denied"), "{deleted}");
+    drop(tx);
 
     assert_eq!(nexus_store::lint(&rig.owner).await.unwrap(), []);
     rig.stop().await;

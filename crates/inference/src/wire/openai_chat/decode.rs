@@ -99,18 +99,37 @@ impl Decoder for Answer {
         let chunk: Chunk = match serde_json::from_str(data) {
             Ok(chunk) => chunk,
             Err(_) if self.finish.is_some() => return Ok(Progress::Over),
-            Err(_) => return Err(CallError::new(Class::Truncated, "a piece of the answer cannot be read")),
+            Err(_) => {
+                return Err(CallError::new(
+                    Class::Truncated,
+                    "a piece of the answer cannot be read",
+                ));
+            }
         };
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return if self.finish.is_some() { Ok(Progress::Over) } else { Err(failure::in_stream(&error)) };
+            return if self.finish.is_some() {
+                Ok(Progress::Over)
+            } else {
+                Err(failure::in_stream(&error))
+            };
         }
-        if let Some(usage) = chunk.usage.or_else(|| chunk.x_groq.and_then(|groq| groq.usage)) {
-            self.usage = Usage { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens };
+        if let Some(usage) = chunk
+            .usage
+            .or_else(|| chunk.x_groq.and_then(|groq| groq.usage))
+        {
+            self.usage = Usage {
+                input_tokens: usage.prompt_tokens,
+                output_tokens: usage.completion_tokens,
+            };
         }
         // We ask for one answer; what a server sends besides would mix the texts.
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
             self.take(choice.delta.unwrap_or_default(), sink);
-            if let Some(reason) = choice.finish_reason.as_deref().filter(|reason| !reason.is_empty()) {
+            if let Some(reason) = choice
+                .finish_reason
+                .as_deref()
+                .filter(|reason| !reason.is_empty())
+            {
                 self.finish = Some(finish(reason)?);
             }
         }
@@ -119,7 +138,10 @@ impl Decoder for Answer {
 
     fn end(self: Box<Self>) -> Result<Completion, CallError> {
         let Some(finish) = self.finish else {
-            return Err(CallError::new(Class::Truncated, "the answer ended in the middle"));
+            return Err(CallError::new(
+                Class::Truncated,
+                "the answer ended in the middle",
+            ));
         };
         let mut ids: Vec<String> = Vec::new();
         let calls = self.calls.into_iter().filter(|call| !call.name.is_empty());
@@ -130,8 +152,16 @@ impl Decoder for Answer {
                 // An id that is given twice cannot tell two results apart: ours takes its place.
                 let id = call.id.filter(|id| !ids.contains(id));
                 ids.extend(id.clone());
-                let arguments = if call.arguments.trim().is_empty() { "{}".to_owned() } else { call.arguments };
-                RequestedCall { provider_id: id, tool: call.name, arguments }
+                let arguments = if call.arguments.trim().is_empty() {
+                    "{}".to_owned()
+                } else {
+                    call.arguments
+                };
+                RequestedCall {
+                    provider_id: id,
+                    tool: call.name,
+                    arguments,
+                }
             })
             .collect();
         let finish = match finish {
@@ -139,13 +169,22 @@ impl Decoder for Answer {
             Finish::ToolCalls if tool_calls.is_empty() => Finish::Stop,
             Finish::Stop | Finish::Length | Finish::ToolCalls | Finish::ContentFilter => finish,
         };
-        Ok(Completion { text: self.text, tool_calls, finish, usage: self.usage })
+        Ok(Completion {
+            text: self.text,
+            tool_calls,
+            finish,
+            usage: self.usage,
+        })
     }
 }
 
 impl Answer {
     fn progress(&self) -> Progress {
-        if self.finish.is_some() { Progress::Finished } else { Progress::More }
+        if self.finish.is_some() {
+            Progress::Finished
+        } else {
+            Progress::More
+        }
     }
 
     fn take(&mut self, delta: Delta, sink: &mut dyn Sink) {
@@ -167,9 +206,16 @@ impl Answer {
     }
 
     fn take_call(&mut self, piece: ToolDelta) {
-        let ToolDelta { index, id, function } = piece;
+        let ToolDelta {
+            index,
+            id,
+            function,
+        } = piece;
         let id = id.filter(|id| !id.is_empty());
-        let function = function.unwrap_or(FunctionDelta { name: None, arguments: None });
+        let function = function.unwrap_or(FunctionDelta {
+            name: None,
+            arguments: None,
+        });
         let name = function.name.filter(|name| !name.is_empty());
         let same = |call: &OpenCall| match index {
             Some(index) => call.index == Some(index),
@@ -177,17 +223,29 @@ impl Answer {
             None => name.is_none() || (id.is_some() && call.id == id),
         };
         // Some servers give every whole call the index 0: another id with a name is another call.
-        let another = |call: &OpenCall| name.is_some() && id.is_some() && call.id.is_some() && call.id != id;
+        let another =
+            |call: &OpenCall| name.is_some() && id.is_some() && call.id.is_some() && call.id != id;
         let place = match index {
             Some(_) => self.calls.iter().rposition(same),
-            None => self.calls.len().checked_sub(1).filter(|last| self.calls.get(*last).is_some_and(same)),
+            None => self
+                .calls
+                .len()
+                .checked_sub(1)
+                .filter(|last| self.calls.get(*last).is_some_and(same)),
         };
         let place = place.filter(|place| !self.calls.get(*place).is_some_and(another));
         let place = place.unwrap_or_else(|| {
-            self.calls.push(OpenCall { index, id: None, name: String::new(), arguments: String::new() });
+            self.calls.push(OpenCall {
+                index,
+                id: None,
+                name: String::new(),
+                arguments: String::new(),
+            });
             self.calls.len() - 1
         });
-        let Some(call) = self.calls.get_mut(place) else { return };
+        let Some(call) = self.calls.get_mut(place) else {
+            return;
+        };
         call.id = call.id.take().or(id);
         if call.name.is_empty() {
             call.name = name.unwrap_or_default();
@@ -210,9 +268,10 @@ fn finish(reason: &str) -> Result<Finish, CallError> {
         "length" | "max_tokens" => Ok(Finish::Length),
         "tool_calls" | "function_call" | "tool_use" => Ok(Finish::ToolCalls),
         "content_filter" => Ok(Finish::ContentFilter),
-        "error" | "insufficient_system_resource" | "abort" => {
-            Err(CallError::new(Class::Overloaded, "the provider broke the answer off"))
-        }
+        "error" | "insufficient_system_resource" | "abort" => Err(CallError::new(
+            Class::Overloaded,
+            "the provider broke the answer off",
+        )),
         _ => Ok(Finish::Stop),
     }
 }

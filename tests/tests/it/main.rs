@@ -1,0 +1,15 @@
+//! Nexus from outside: the built binary, real servers, real clients.
+//!
+//! Needs `cargo build --package nexus --features failpoints`, and what `scripts/test` installs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the lints' own exception leaves out helpers of tests"
+)]
+
+mod chat;
+mod operations;
+mod support;
+mod web_client;
