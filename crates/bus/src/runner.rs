@@ -71,19 +71,15 @@ impl<H: Handler> Runner<H> {
         let slots = Arc::new(Semaphore::new(self.limits.concurrency));
         let tasks = TaskTracker::new();
         let (drain, stop) = (self.limits.drain, self.stop.clone());
+        // Once at the start, so that a missing consumer is told to whoever starts the worker.
+        self.consumer().await?;
         let this = Arc::new(self);
-        let mut first = true;
         while !stop.is_cancelled() {
-            match this.clone().pull(&slots, &tasks).await {
-                Ok(()) => {}
-                Err(error) if first && !this.bus.is_connected() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(consumer = %this.consumer, error = %Chain(&error), "fetching broke off, trying again");
-                    let pause = Duration::from_millis(250);
-                    let _ = tokio::time::timeout(pause, stop.cancelled()).await;
-                }
+            if let Err(error) = this.clone().pull(&slots, &tasks).await {
+                tracing::warn!(consumer = %this.consumer, error = %Chain(&error), "fetching broke off, trying again");
+                let pause = Duration::from_millis(250);
+                let _ = tokio::time::timeout(pause, stop.cancelled()).await;
             }
-            first = false;
         }
         tasks.close();
         if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
@@ -92,15 +88,15 @@ impl<H: Handler> Runner<H> {
         Ok(())
     }
 
+    async fn consumer(&self) -> Result<PullConsumer, Error> {
+        let found = self.bus.js.get_consumer_from_stream(&self.consumer, EVENTS).await;
+        found.map_err(Error::request(format!("finding consumer {}; is `nexus bus apply` done?", self.consumer)))
+    }
+
     /// Fetches until stopped or until the subscription breaks.
     async fn pull(self: Arc<Self>, slots: &Arc<Semaphore>, tasks: &TaskTracker) -> Result<(), Error> {
         let doing = || format!("fetching from consumer {}", self.consumer);
-        let consumer: PullConsumer = self
-            .bus
-            .js
-            .get_consumer_from_stream(&self.consumer, EVENTS)
-            .await
-            .map_err(Error::request(doing()))?;
+        let consumer = self.consumer().await?;
         let patience = consumer.cached_info().config.ack_wait;
         let mut messages = consumer
             .stream()
@@ -233,10 +229,13 @@ impl<H: Handler> Runner<H> {
 
     /// Whether an earlier delivery got as far as storing its answer.
     async fn answered(&self, event: &Event<H::In>) -> bool {
+        if H::Out::TYPE == H::In::TYPE {
+            return false; // a handler that answers nothing
+        }
         let expected = derived_id(event.id, H::Out::TYPE.as_str());
         let subject = Subject::of(H::Out::TYPE, &event.metadata).stored();
         let last = self.bus.last_on(EVENTS, &subject).await;
-        H::Out::TYPE != H::In::TYPE && matches!(last, Ok(Some((_, Some(id)))) if id == expected)
+        matches!(last, Ok(Some((_, Some(id)))) if id == expected)
     }
 
     async fn give_up(&self, event: &Event<H::In>, message: &Message, code: &str, reason: String) -> Settled {

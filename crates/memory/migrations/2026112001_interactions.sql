@@ -20,9 +20,11 @@ CREATE TABLE memory.interactions (
     PRIMARY KEY (tenant_id, id)
 );
 
--- Recall reads a conversation's last turns from the end of this index.
+-- Recall reads a conversation's last replies from the end of this index. Not the last requests:
+-- those may be waiting behind the one that asks.
 CREATE INDEX interactions_conversation
-    ON memory.interactions (tenant_id, channel, conversation, request_sequence DESC);
+    ON memory.interactions (tenant_id, channel, conversation, reply_sequence DESC)
+    WHERE reply_sequence IS NOT NULL;
 CREATE INDEX interactions_agent ON memory.interactions (tenant_id, agent_id);
 CREATE INDEX interactions_timestamp ON memory.interactions (tenant_id, "timestamp");
 

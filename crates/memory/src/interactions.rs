@@ -92,23 +92,23 @@ pub(crate) async fn recent(
 ) -> Result<(Vec<RecalledTurn>, u64), Error> {
     let doing = "reading recent turns";
     let mut tx = store.tenant(place.tenant.0).await?;
+    // All replies count for how new this is; only answered ones are turns.
     let rows = sqlx::query(
         "SELECT id, input_text, output_text, reply_sequence,
                 (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS micros
          FROM memory.interactions
-         WHERE tenant_id = $1 AND channel = $2 AND conversation = $3 AND id <> $4
-         ORDER BY request_sequence DESC NULLS FIRST LIMIT $5",
+         WHERE tenant_id = $1 AND channel = $2 AND conversation = $3 AND reply_sequence IS NOT NULL
+         ORDER BY reply_sequence DESC LIMIT $4",
     )
     .bind(place.tenant.0)
     .bind(place.channel.as_str())
     .bind(place.conversation.as_str())
-    .bind(recall.request)
     .bind(i64::from(recall.turns))
     .fetch_all(&mut *tx)
     .await
     .map_err(Error::query(doing))?;
     tx.commit().await.map_err(Error::query(doing))?;
-    let newest = rows.iter().filter_map(|row| row.get::<Option<i64>, _>("reply_sequence")).max();
+    let newest = rows.first().map(|row| row.get::<i64, _>("reply_sequence"));
     let turns = rows.iter().rev().filter_map(turn).collect();
     Ok((turns, newest.and_then(|sequence| u64::try_from(sequence).ok()).unwrap_or(0)))
 }

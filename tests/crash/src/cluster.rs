@@ -64,7 +64,7 @@ impl Cluster {
         let llm = MockLlm::start(options)?;
         let bot = Arc::new(BotApi::start(BotOptions::default()).await?);
         let (http_port, osc) = (free_port()?, free_port()?);
-        configure(folder.path(), &llm.url(), plan.ablation.is_some())?;
+        configure(folder.path(), &llm.url(), plan.ablation.is_some_and(crate::plan::Ablation::leaves_calls_open))?;
         let mut cluster = Self {
             bus: Bus::connect(servers.nats_url(), "crash matrix").await?,
             servers,

@@ -26,7 +26,7 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
     let cluster = cluster::Cluster::start(plan).await?;
     let load = load::Load::start(&cluster, plan);
     let kills = faults::run(&cluster, plan, &load).await;
-    let accepted = load.finish().await;
+    let accepted = load.finish(plan.patience()).await;
     cluster.calm().await;
     let verdict = verdict::judge(&cluster, &accepted, kills?, plan).await;
     cluster.stop().await;

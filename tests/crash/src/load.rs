@@ -68,11 +68,11 @@ impl Load {
     }
 
     /// Ends the load: what has been asked is still seen through.
-    pub(crate) async fn finish(mut self) -> Promised {
+    pub(crate) async fn finish(mut self, patience: Duration) -> Promised {
         self.shared.enough.store(true, Ordering::SeqCst);
         let end = async { while self.clients.join_next().await.is_some() {} };
-        if tokio::time::timeout(Duration::from_secs(120), end).await.is_err() {
-            println!("some clients were still not served after 120 s");
+        if tokio::time::timeout(patience, end).await.is_err() {
+            println!("  some clients were still not served after {patience:?}");
         }
         std::mem::take(&mut *self.shared.promised.lock().await)
     }

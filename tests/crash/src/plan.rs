@@ -23,6 +23,11 @@ impl Ablation {
         }
     }
 
+    /// Whether calls stay unanswered without the guard, so that short limits end the run sooner.
+    pub(crate) fn leaves_calls_open(self) -> bool {
+        matches!(self, Self::AckFirst | Self::RandomIds)
+    }
+
     /// The kill points at which the loss of the guard shows.
     fn points(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -106,6 +111,11 @@ impl Plan {
     pub fn small(seed: u64) -> Self {
         let (requests, kills, limit) = (150, 1, Duration::from_secs(150));
         Self { name: "small".to_owned(), requests, kills, limit, ..Self::full(seed) }
+    }
+
+    /// How long clients may wait for what they asked last.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(if self.ablation.is_some() { 20 } else { 120 })
     }
 
     /// A run that has to fail.

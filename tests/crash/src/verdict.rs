@@ -79,8 +79,7 @@ impl fmt::Display for Verdict {
 /// Waits until nothing is pending, then counts.
 pub(crate) async fn judge(cluster: &Cluster, promised: &Promised, kills: Kills, plan: &Plan) -> Result<Verdict> {
     let mut verdict = Verdict { name: plan.name.clone(), kills, ..Verdict::default() };
-    let patience = Duration::from_secs(if plan.ablation.is_some() { 30 } else { 150 });
-    let events = at_rest(cluster, promised, patience).await?;
+    let events = at_rest(cluster, promised, plan.patience()).await?;
     count_requests(&events, promised, &mut verdict);
     count_decisions(&events, &mut verdict);
     count_effects(cluster, &events, &mut verdict).await?;

@@ -9,7 +9,11 @@
     reason = "the lints' own exception leaves out helpers of tests"
 )]
 
+mod bad_input;
 mod chat;
+mod clients;
 mod operations;
+mod ordering;
+mod secrets;
 mod support;
 mod web_client;

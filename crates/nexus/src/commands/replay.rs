@@ -207,12 +207,27 @@ fn report(found: &Found, json: bool) -> ExitCode {
     } else if total.mismatches.is_empty() {
         println!("verified: all {} decisions on {} inputs are byte-identical", total.identical, total.inputs);
     } else {
+        if let Some(first) = total.mismatches.first() {
+            println!("{}", changed(found, first));
+        }
         for mismatch in &total.mismatches {
             println!("MISMATCH {}", describe(mismatch));
         }
         println!("{} decisions are byte-identical, {} are not", total.identical, total.mismatches.len());
     }
     if total.mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Names the recorded input that the first differing decision was made on.
+fn changed(found: &Found, first: &Mismatch) -> String {
+    let (Mismatch::Differs { cause, .. } | Mismatch::Missing { cause, .. }) = first else {
+        return "the record does not fit together".to_owned();
+    };
+    let input = found.conversations.iter().flatten().find(|record| record.head.id == *cause);
+    input.map_or_else(
+        || format!("CHANGED event {cause}"),
+        |input| format!("CHANGED {} {cause} at sequence {}, or an answer to the same step before it", input.head.kind, input.sequence),
+    )
 }
 
 fn describe(mismatch: &Mismatch) -> String {

@@ -115,7 +115,6 @@ async fn every_byte_of_a_recorded_answer_matters() {
     let mut unnoticed = Vec::new();
     for byte in (0..bytes.len()).step_by(11) {
         let verified = verified_with(nexus, &file, &lines, line, byte).await;
-        eprintln!("{:?} {:?} {}{}", text(&bytes[byte.saturating_sub(20)..(byte + 10).min(bytes.len())]), verified.status.code(), text(&verified.stdout).chars().take(300).collect::<String>(), text(&verified.stderr));
         if verified.status.success() {
             unnoticed.push(text(&bytes[byte.saturating_sub(20)..(byte + 10).min(bytes.len())]));
         }

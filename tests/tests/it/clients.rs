@@ -1,0 +1,33 @@
+//! Other people's clients: OpenAI's, a browser, liblo's.
+
+mod osc;
+mod page;
+mod telegram;
+
+use std::path::PathBuf;
+
+use nexus_testkit::process::{Nexus, repository};
+
+use crate::support::{shared, succeeded};
+
+/// Runs a script of `tests/clients/` with the packages of `tests/requirements.txt`.
+async fn python(script: &str, arguments: &[&str]) {
+    let python: PathBuf = repository().join(".venv/bin/python");
+    assert!(python.exists(), "{} is missing; scripts/test makes it", python.display());
+    let mut command = tokio::process::Command::new(python);
+    command.arg(repository().join("tests/tests/clients").join(script)).args(arguments);
+    // Nothing here leaves the machine.
+    command.env("NO_PROXY", "127.0.0.1").env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
+    let output = tokio::time::timeout(std::time::Duration::from_secs(120), command.output()).await;
+    succeeded(output.expect("the client does not end").unwrap());
+}
+
+fn api(nexus: &Nexus) -> String {
+    format!("{}/v1", nexus.http())
+}
+
+#[tokio::test]
+async fn the_openai_client_works_unmodified() {
+    let nexus = shared().await;
+    python("openai_client.py", &[&api(nexus), &nexus.key().unwrap()]).await;
+}
