@@ -63,7 +63,8 @@ impl Checkpoints {
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
         let doing = "opening the checkpoints";
         let store = bus.js.get_key_value("CHECKPOINTS").await.map_err(Error::request(doing))?;
-        let blobs = bus.js.get_object_store(crate::topology::BLOBS).await.map_err(Error::request(doing))?;
+        let blobs =
+            bus.js.get_object_store(crate::topology::BLOBS).await.map_err(Error::request(doing))?;
         Ok(Self { store, blobs })
     }
 
@@ -75,7 +76,8 @@ impl Checkpoints {
         let doing = || format!("loading the checkpoint of partition {partition}");
         let entry = self.store.entry(key(partition)).await.map_err(Error::request(doing()))?;
         let Some(entry) = entry.filter(|entry| !entry.value.is_empty()) else { return Ok(None) };
-        let header: Header = serde_json::from_slice(&entry.value).map_err(Error::request(doing()))?;
+        let header: Header =
+            serde_json::from_slice(&entry.value).map_err(Error::request(doing()))?;
         let state = match header.state {
             Place::Inline(state) => Bytes::from(state.get().to_owned()),
             Place::Object(name) => {
@@ -110,7 +112,8 @@ impl Checkpoints {
             Place::Object(name)
         } else {
             let text = String::from_utf8(next.state.to_vec()).map_err(Error::request(doing()))?;
-            let raw = serde_json::value::RawValue::from_string(text).map_err(Error::request(doing()))?;
+            let raw =
+                serde_json::value::RawValue::from_string(text).map_err(Error::request(doing()))?;
             Place::Inline(raw)
         };
         let Checkpoint { sequence, event_id, stored_at, engine, .. } = next;
@@ -126,7 +129,14 @@ impl Checkpoints {
 impl Checkpoint {
     /// The checkpoint that follows this revision; 0 for the first.
     #[must_use]
-    pub fn new(revision: u64, sequence: u64, event_id: Uuid, stored_at: Timestamp, engine: u32, state: Bytes) -> Self {
+    pub fn new(
+        revision: u64,
+        sequence: u64,
+        event_id: Uuid,
+        stored_at: Timestamp,
+        engine: u32,
+        state: Bytes,
+    ) -> Self {
         Self { sequence, event_id, stored_at, engine, state, revision }
     }
 
@@ -152,7 +162,8 @@ impl Cursors {
     /// # Errors
     /// [`Error::Request`] when it does not exist: run `nexus bus apply`.
     pub async fn open(bus: &Bus) -> Result<Self, Error> {
-        let store = bus.js.get_key_value("CURSORS").await.map_err(Error::request("opening the cursors"))?;
+        let store =
+            bus.js.get_key_value("CURSORS").await.map_err(Error::request("opening the cursors"))?;
         Ok(Self { store })
     }
 

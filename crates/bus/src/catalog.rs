@@ -48,7 +48,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Catalog<T> {
     ///
     /// # Errors
     /// [`Error::Request`] when the bucket does not exist or cannot be read.
-    pub async fn follow(bus: &Bus, bucket: Bucket, kind: &'static str, stop: CancellationToken) -> Result<Self, Error>
+    pub async fn follow(
+        bus: &Bus,
+        bucket: Bucket,
+        kind: &'static str,
+        stop: CancellationToken,
+    ) -> Result<Self, Error>
     where
         T: Clone,
     {
@@ -124,7 +129,9 @@ fn take<T: DeserializeOwned>(entries: &mut BTreeMap<String, T>, name: &str, byte
         Ok(value) => {
             entries.insert(name.to_owned(), value);
         }
-        Err(error) => tracing::error!(name, %error, "unreadable setting; its last good value stays"),
+        Err(error) => {
+            tracing::error!(name, %error, "unreadable setting; its last good value stays");
+        }
     }
 }
 
@@ -133,7 +140,12 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Request`] when the bucket cannot be written.
-    pub async fn put_setting<T: Serialize + Sync>(&self, bucket: Bucket, key: &str, value: &T) -> Result<(), Error> {
+    pub async fn put_setting<T: Serialize + Sync>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+        value: &T,
+    ) -> Result<(), Error> {
         let doing = || format!("writing setting {key}");
         let store = self.js.get_key_value(bucket.name()).await.map_err(Error::request(doing()))?;
         let bytes = json(value);

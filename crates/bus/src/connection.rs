@@ -85,7 +85,11 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Connect`] when the server cannot be reached now.
-    pub async fn connect_once(url: &str, name: &str, lost: CancellationToken) -> Result<Self, Error> {
+    pub async fn connect_once(
+        url: &str,
+        name: &str,
+        lost: CancellationToken,
+    ) -> Result<Self, Error> {
         Self::open(url, name, Some(lost)).await
     }
 

@@ -11,9 +11,13 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub enum Error {
     #[error("connecting to NATS at {url}; is the server running, and is NEXUS_NATS_URL right?")]
     Connect { url: String, source: Source },
-    #[error("the event store is full ({detail}); free disk space or raise max_bytes in bus-config/streams, then `nexus bus apply`")]
+    #[error(
+        "the event store is full ({detail}); free disk space or raise max_bytes in bus-config/streams, then `nexus bus apply`"
+    )]
     StorageFull { detail: String },
-    #[error("event for {subject} has {bytes} bytes, the limit is {limit}; send less, or an attachment by reference")]
+    #[error(
+        "event for {subject} has {bytes} bytes, the limit is {limit}; send less, or an attachment by reference"
+    )]
     TooLarge { subject: String, bytes: usize, limit: usize },
     #[error("no stream takes {subject}; run `nexus bus apply`")]
     NoStream { subject: String },

@@ -37,7 +37,13 @@ impl Fence {
     ///
     /// # Errors
     /// [`Error::Request`] or [`Error::Unconfirmed`] when it is not known to be taken: claim again.
-    pub async fn claim(bus: &Bus, partition: Partition, owner: Uuid, engine: u32, now: Timestamp) -> Result<Self, Error> {
+    pub async fn claim(
+        bus: &Bus,
+        partition: Partition,
+        owner: Uuid,
+        engine: u32,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let subject = epoch_subject(partition);
         for attempt in 0..64_u32 {
             let last = bus.last_on(EVENTS, &subject).await?.map_or(0, |(sequence, _)| sequence);
@@ -56,7 +62,11 @@ impl Fence {
                 Ok(stored) => {
                     let epoch = NonZeroU64::new(stored.sequence);
                     let none = || Error::Unconfirmed { subject: subject.clone() };
-                    return Ok(Self { bus: bus.clone(), partition, epoch: epoch.ok_or_else(none)? });
+                    return Ok(Self {
+                        bus: bus.clone(),
+                        partition,
+                        epoch: epoch.ok_or_else(none)?,
+                    });
                 }
                 // Somebody claimed in between, or the server is busy: look again.
                 Err(Failure::Fenced | Failure::Again | Failure::NotReady | Failure::Ambiguous) => {
@@ -84,14 +94,23 @@ impl Fence {
     /// [`Error::Fenced`]: somebody else owns the partition; nothing was stored.
     /// [`Error::Unconfirmed`]: it may be stored; claim again and read, never repeat.
     /// Other errors: it was refused and is not stored.
-    pub async fn publish(&self, subject: &Subject, id: Uuid, bytes: Bytes) -> Result<Stored, Error> {
+    pub async fn publish(
+        &self,
+        subject: &Subject,
+        id: Uuid,
+        bytes: Bytes,
+    ) -> Result<Stored, Error> {
         let text = subject.to_string();
         if subject.partition() != self.partition {
             let reason = format!("it belongs to partition {}", subject.partition());
             return Err(Error::Refused { subject: text, reason, code: 0 });
         }
         if bytes.len() > MAX_EVENT_BYTES {
-            return Err(Error::TooLarge { subject: text, bytes: bytes.len(), limit: MAX_EVENT_BYTES });
+            return Err(Error::TooLarge {
+                subject: text,
+                bytes: bytes.len(),
+                limit: MAX_EVENT_BYTES,
+            });
         }
         for _ in 0..200 {
             match self.bus.attempt(&text, self.guarded(id, bytes.clone())).await {

@@ -51,7 +51,12 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Self::publish`].
-    pub async fn publish_bytes(&self, subject: String, id: Uuid, bytes: Bytes) -> Result<Stored, Error> {
+    pub async fn publish_bytes(
+        &self,
+        subject: String,
+        id: Uuid,
+        bytes: Bytes,
+    ) -> Result<Stored, Error> {
         if bytes.len() > MAX_EVENT_BYTES {
             return Err(Error::TooLarge { subject, bytes: bytes.len(), limit: MAX_EVENT_BYTES });
         }
@@ -72,7 +77,11 @@ impl Bus {
     }
 
     /// One attempt to publish.
-    pub(crate) async fn attempt(&self, subject: &str, message: PublishMessage) -> Result<Stored, Failure> {
+    pub(crate) async fn attempt(
+        &self,
+        subject: &str,
+        message: PublishMessage,
+    ) -> Result<Stored, Failure> {
         let sent = self.js.send_publish(subject.to_owned(), message).await;
         let confirmed = match sent {
             Ok(confirmation) => confirmation.await,

@@ -4,9 +4,7 @@ use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use nexus_contracts::{
-    EventType, Partition, Pattern, TenantId, Timestamp, Token, epoch_subject,
-};
+use nexus_contracts::{EventType, Partition, Pattern, TenantId, Timestamp, Token, epoch_subject};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -83,7 +81,12 @@ impl Reader {
     ///
     /// # Errors
     /// [`Error::Request`] when the stream does not exist or the server cannot be reached.
-    pub async fn open(bus: &Bus, stream: &str, filter: Filter, start: Start) -> Result<Self, Error> {
+    pub async fn open(
+        bus: &Bus,
+        stream: &str,
+        filter: Filter,
+        start: Start,
+    ) -> Result<Self, Error> {
         let doing = || format!("reading stream {stream}");
         let lost = bus.health().watch_disconnects();
         let config = OrderedConfig {
@@ -105,7 +108,8 @@ impl Reader {
     /// # Errors
     /// [`Error::Request`] when reading broke off: open another reader after the last sequence.
     pub async fn next(&mut self) -> Result<Message, Error> {
-        let ended = || Error::Request { doing: "reading a stream".to_owned(), source: "it ended".into() };
+        let ended =
+            || Error::Request { doing: "reading a stream".to_owned(), source: "it ended".into() };
         let next = tokio::select! {
             biased;
             next = self.messages.next() => next.ok_or_else(ended)?,
@@ -168,7 +172,11 @@ impl Bus {
     ///
     /// # Errors
     /// [`Error::Request`] when the server cannot be reached.
-    pub async fn last_on(&self, stream: &str, subject: &str) -> Result<Option<(u64, Option<Uuid>)>, Error> {
+    pub async fn last_on(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<(u64, Option<Uuid>)>, Error> {
         use async_nats::jetstream::stream::DirectGetErrorKind;
         let doing = || format!("reading the last message on {subject}");
         let stream = self.js.get_stream_no_info(stream).await.map_err(Error::request(doing()))?;

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt as _, StreamExt as _};
-use nexus_contracts::{
-    Event, EventType, Payload, StoredSubject, Subject, Timestamp, derived_id,
-};
+use nexus_contracts::{Event, EventType, Payload, StoredSubject, Subject, Timestamp, derived_id};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,11 +88,18 @@ impl<H: Handler> Runner<H> {
 
     async fn consumer(&self) -> Result<PullConsumer, Error> {
         let found = self.bus.js.get_consumer_from_stream(&self.consumer, EVENTS).await;
-        found.map_err(Error::request(format!("finding consumer {}; is `nexus bus apply` done?", self.consumer)))
+        found.map_err(Error::request(format!(
+            "finding consumer {}; is `nexus bus apply` done?",
+            self.consumer
+        )))
     }
 
     /// Fetches until stopped or until the subscription breaks.
-    async fn pull(self: Arc<Self>, slots: &Arc<Semaphore>, tasks: &TaskTracker) -> Result<(), Error> {
+    async fn pull(
+        self: Arc<Self>,
+        slots: &Arc<Semaphore>,
+        tasks: &TaskTracker,
+    ) -> Result<(), Error> {
         let doing = || format!("fetching from consumer {}", self.consumer);
         let consumer = self.consumer().await?;
         let patience = consumer.cached_info().config.ack_wait;
@@ -117,7 +122,8 @@ impl<H: Handler> Runner<H> {
                 () = self.stop.cancelled() => break,
                 next = messages.next() => next,
             };
-            let ended = || Error::Request { doing: doing(), source: "the subscription ended".into() };
+            let ended =
+                || Error::Request { doing: doing(), source: "the subscription ended".into() };
             let message = next.ok_or_else(ended)?.map_err(Error::request(doing()))?;
             failpoint::hit("bus.after_receive");
             let this = Arc::clone(&self);
@@ -178,7 +184,12 @@ impl<H: Handler> Runner<H> {
         self.work(&event, message, raw).instrument(span).await
     }
 
-    async fn work(&self, event: &Event<H::In>, message: &Message, raw: &jetstream::Message) -> Settled {
+    async fn work(
+        &self,
+        event: &Event<H::In>,
+        message: &Message,
+        raw: &jetstream::Message,
+    ) -> Settled {
         if message.attempt > self.limits.deliveries {
             let reason = format!("not done after {} deliveries", self.limits.deliveries);
             return self.give_up(event, message, "exhausted", reason).await;
@@ -190,8 +201,11 @@ impl<H: Handler> Runner<H> {
             let _ = raw.double_ack().await;
             failpoint::hit("bus.after_early_ack");
         }
-        let delivery =
-            Delivery { sequence: message.sequence, stored_at: message.stored_at, attempt: message.attempt };
+        let delivery = Delivery {
+            sequence: message.sequence,
+            stored_at: message.stored_at,
+            attempt: message.attempt,
+        };
         let handled = AssertUnwindSafe(self.handler.handle(event, delivery)).catch_unwind().await;
         failpoint::hit("bus.after_handle");
         let answer = match handled {
@@ -205,7 +219,9 @@ impl<H: Handler> Runner<H> {
                     return Settled::Retry(delay);
                 }
                 Disposition::Reject => {
-                    return self.give_up(event, message, "rejected", Chain(&error).to_string()).await;
+                    return self
+                        .give_up(event, message, "rejected", Chain(&error).to_string())
+                        .await;
                 }
             },
             Ok(Ok(answer)) => answer,
@@ -238,7 +254,13 @@ impl<H: Handler> Runner<H> {
         matches!(last, Ok(Some((_, Some(id)))) if id == expected)
     }
 
-    async fn give_up(&self, event: &Event<H::In>, message: &Message, code: &str, reason: String) -> Settled {
+    async fn give_up(
+        &self,
+        event: &Event<H::In>,
+        message: &Message,
+        code: &str,
+        reason: String,
+    ) -> Settled {
         if let Some(answer) = self.handler.give_up(event, &reason)
             && let Err(error) = self.publish(&answer).await
             && error.disposition() != Disposition::Reject
@@ -290,7 +312,8 @@ impl Settled {
 
 /// Reads a message as an event that belongs where it was found.
 pub(crate) fn read<P: Payload>(message: &Message) -> Result<Event<P>, String> {
-    let subject = StoredSubject::parse(&message.subject).map_err(|error| Chain(&error).to_string())?;
+    let subject =
+        StoredSubject::parse(&message.subject).map_err(|error| Chain(&error).to_string())?;
     let event = Event::<P>::decode(&message.bytes).map_err(|error| Chain(&error).to_string())?;
     if subject.kind != P::TYPE.as_str() || !subject.matches(&event.metadata) {
         return Err(format!("metadata names another place than the subject {}", message.subject));

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::publish::json;
 pub use compare::Change;
 pub(crate) use spec::BLOBS;
-pub use spec::{Durability, Entry, Spec};
 use spec::{ConsumerSpec, StreamSpec};
+pub use spec::{Durability, Entry, Spec};
 
 /// The topology of one bus.
 #[derive(Debug)]
@@ -64,7 +64,9 @@ impl<'a> Topology<'a> {
     async fn plan_entries(&self) -> Result<Vec<Change>, Error> {
         let Ok(bucket) = self.bus.js.get_key_value("CONFIG").await else {
             let all = self.spec.entries.iter();
-            return Ok(all.map(|entry| Change::Create { what: format!("setting {}", entry.key) }).collect());
+            return Ok(all
+                .map(|entry| Change::Create { what: format!("setting {}", entry.key) })
+                .collect());
         };
         let mut changes = Vec::new();
         for entry in &self.spec.entries {
@@ -96,7 +98,9 @@ impl<'a> Topology<'a> {
         {
             return Err(Error::Config {
                 place: "bus-config".to_owned(),
-                reason: format!("this would destroy stored events: {change}; use --allow-data-loss if that is meant"),
+                reason: format!(
+                    "this would destroy stored events: {change}; use --allow-data-loss if that is meant"
+                ),
             });
         }
         for stream in &self.spec.streams {
@@ -197,7 +201,9 @@ impl<'a> Topology<'a> {
             Ok(consumer) => {
                 use jetstream::consumer::FromConsumer as _;
                 let config = consumer.cached_info().config.clone();
-                pull::Config::try_from_consumer_config(config).map(Some).map_err(Error::request(doing()))
+                pull::Config::try_from_consumer_config(config)
+                    .map(Some)
+                    .map_err(Error::request(doing()))
             }
             Err(_) => Ok(None),
         }
@@ -207,7 +213,14 @@ impl<'a> Topology<'a> {
 /// The server inserts the partition after the action.
 fn partitioning() -> SubjectTransform {
     let partition = format!("{{{{partition({},3,4,5)}}}}", nexus_contracts::PARTITIONS);
-    let tokens = ["{{wildcard(1)}}", "{{wildcard(2)}}", &partition, "{{wildcard(3)}}", "{{wildcard(4)}}", "{{wildcard(5)}}"];
+    let tokens = [
+        "{{wildcard(1)}}",
+        "{{wildcard(2)}}",
+        &partition,
+        "{{wildcard(3)}}",
+        "{{wildcard(4)}}",
+        "{{wildcard(5)}}",
+    ];
     SubjectTransform { source: "*.*.*.*.*".to_owned(), destination: tokens.join(".") }
 }
 

@@ -50,9 +50,7 @@ fn default_recall_turns() -> u32 {
 }
 
 /// Policy for a message that arrives while a run is active.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnMessage {
     /// It waits and gets a run of its own.

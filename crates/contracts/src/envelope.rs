@@ -96,7 +96,13 @@ pub enum DecodeError {
 impl<P: Payload> Event<P> {
     /// A new event of this payload's type.
     #[must_use]
-    pub fn new(id: Uuid, correlation_id: Uuid, metadata: Metadata, at: Timestamp, payload: P) -> Self {
+    pub fn new(
+        id: Uuid,
+        correlation_id: Uuid,
+        metadata: Metadata,
+        at: Timestamp,
+        payload: P,
+    ) -> Self {
         Self {
             id,
             kind: P::TYPE.as_str().to_owned(),
@@ -158,11 +164,15 @@ impl RawEvent {
         let payload = if schema == P::SCHEMA {
             self.payload
         } else {
-            let unreadable = DecodeError::Schema { kind: P::TYPE, found: schema, newest: P::SCHEMA };
+            let unreadable =
+                DecodeError::Schema { kind: P::TYPE, found: schema, newest: P::SCHEMA };
             P::upcast(schema, self.payload).ok_or(unreadable)?
         };
-        let payload = serde_json::from_value(payload)
-            .map_err(|source| DecodeError::Payload { kind: P::TYPE, schema, source })?;
+        let payload = serde_json::from_value(payload).map_err(|source| DecodeError::Payload {
+            kind: P::TYPE,
+            schema,
+            source,
+        })?;
         Ok(Envelope {
             id: self.id,
             kind: self.kind,
@@ -222,7 +232,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for EnvelopeVisitor<T> {
             payload: payload.ok_or_else(|| de::Error::missing_field("payload"))?,
             metadata: metadata.ok_or_else(|| de::Error::missing_field("metadata"))?,
             timestamp: timestamp.ok_or_else(|| de::Error::missing_field("timestamp"))?,
-            correlation_id: correlation_id.ok_or_else(|| de::Error::missing_field("correlation_id"))?,
+            correlation_id: correlation_id
+                .ok_or_else(|| de::Error::missing_field("correlation_id"))?,
             extra,
         })
     }

@@ -25,9 +25,7 @@ pub use agent::{AgentDefinition, AgentSnapshot, Budget, CallLimits, OnMessage, T
 pub use dead::DeadLetter;
 pub use envelope::{DecodeError, Event, Open, Payload, RawEvent};
 pub use event_type::EventType;
-pub use ids::{
-    LOCAL_TENANT, TenantId, command_id, derived_id, edge_id, span_id, traceparent,
-};
+pub use ids::{LOCAL_TENANT, TenantId, command_id, derived_id, edge_id, span_id, traceparent};
 pub use inference::{
     ChunkDelta, Finish, InferenceChunk, InferenceError, InferenceOutcome, InferenceRequest,
     InferenceResponse, Message, Part, RequestedCall, Role, Sampling, Usage,

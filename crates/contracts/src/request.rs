@@ -92,9 +92,7 @@ impl Outcome {
 }
 
 /// What a run has used.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunUsage {
     pub model_calls: u32,
     pub tool_calls: u32,

@@ -35,10 +35,10 @@ impl Partition {
     #[must_use]
     pub fn of(tenant: TenantId, channel: &Token, conversation: &Token) -> Self {
         let tenant = tenant.to_string();
-        let bytes = tenant.bytes().chain(channel.as_str().bytes()).chain(conversation.as_str().bytes());
-        let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let bytes =
+            tenant.bytes().chain(channel.as_str().bytes()).chain(conversation.as_str().bytes());
+        let hash = bytes
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         Self(u16::try_from(hash % u32::from(PARTITIONS)).unwrap_or(0))
     }
 }
@@ -109,7 +109,9 @@ pub struct StoredSubject {
 /// Why a subject is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectError {
-    #[error("subject {0:?} has not the six tokens domain.action.partition.tenant.channel.conversation")]
+    #[error(
+        "subject {0:?} has not the six tokens domain.action.partition.tenant.channel.conversation"
+    )]
     Shape(String),
     #[error("subject {subject:?} names no tenant")]
     Tenant { subject: String },

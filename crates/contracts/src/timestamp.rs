@@ -15,7 +15,11 @@ impl Timestamp {
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {
         let clamped = jiff::Timestamp::from_microsecond(micros);
-        Self(clamped.unwrap_or(if micros < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX }))
+        Self(clamped.unwrap_or(if micros < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        }))
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.

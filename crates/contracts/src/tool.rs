@@ -117,10 +117,14 @@ impl ToolOutcome {
             Self::Completed { output, truncated: true } => format!("{output}\n[output cut]"),
             Self::Failed { code, message } => format!("error ({code}): {message}"),
             Self::Unknown { message } => {
-                format!("outcome unknown: {message}. It may have happened; do not repeat it without asking.")
+                format!(
+                    "outcome unknown: {message}. It may have happened; do not repeat it without asking."
+                )
             }
             Self::Expired => "error (expired): the call was not started in time".to_owned(),
-            Self::Cancelled => "error (cancelled): the call was cancelled before it had an effect".to_owned(),
+            Self::Cancelled => {
+                "error (cancelled): the call was cancelled before it had an effect".to_owned()
+            }
         }
     }
 

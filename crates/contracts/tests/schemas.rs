@@ -16,7 +16,10 @@ fn committed_schemas_are_what_the_types_say() {
             drift.push_str(&diff.unified_diff().header(&path, "types").to_string());
         }
     }
-    assert!(drift.is_empty(), "{drift}\nrun `cargo run -p nexus -- schema export` and commit the result");
+    assert!(
+        drift.is_empty(),
+        "{drift}\nrun `cargo run -p nexus -- schema export` and commit the result"
+    );
 }
 
 #[test]
@@ -34,7 +37,8 @@ fn every_example_is_valid_against_its_schema() {
     for (kind, schema) in schema::events() {
         let validator = jsonschema::validator_for(&schema).unwrap();
         let example = &schema["examples"][0];
-        let errors: Vec<String> = validator.iter_errors(example).map(|error| error.to_string()).collect();
+        let errors: Vec<String> =
+            validator.iter_errors(example).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{kind}: {errors:?}");
         let event: RawEvent = serde_json::from_value(example.clone()).unwrap();
         assert_eq!(event.kind, kind.as_str());

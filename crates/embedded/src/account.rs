@@ -58,15 +58,11 @@ impl Account {
             }
             Ok(()) | Err(_) => {}
         }
-        let owner = fs::metadata(folder)
-            .map_err(Error::io("reading", folder))?
-            .uid();
+        let owner = fs::metadata(folder).map_err(Error::io("reading", folder))?.uid();
         match self {
-            Self::Ourselves { user } if owner != user => Err(Error::OtherOwner {
-                folder: folder.to_path_buf(),
-                owner,
-                user,
-            }),
+            Self::Ourselves { user } if owner != user => {
+                Err(Error::OtherOwner { folder: folder.to_path_buf(), owner, user })
+            }
             Self::Nobody if owner != NOBODY => {
                 give(folder).map_err(Error::io("changing the owner of", folder))
             }

@@ -75,10 +75,7 @@ pub(crate) struct Child {
 impl Child {
     pub(crate) async fn spawn(launch: &Launch) -> Result<Self, Error> {
         let log = open_log(&launch.log)?;
-        let log_start = log
-            .metadata()
-            .map_err(Error::io("reading", &launch.log))?
-            .len();
+        let log_start = log.metadata().map_err(Error::io("reading", &launch.log))?.len();
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", WATCHER, "nexus-watch"])
@@ -89,10 +86,7 @@ impl Child {
             .args(&launch.arguments)
             // A server needs none of our variables, and some hold keys.
             .env_clear()
-            .envs([
-                ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"),
-                ("LC_ALL", "C"),
-            ])
+            .envs([("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"), ("LC_ALL", "C")])
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -105,31 +99,11 @@ impl Child {
         let starting = || Error::io("starting", &launch.program);
         let mut watcher = command.spawn().map_err(starting())?;
         let missing = || std::io::Error::other("the watcher gave no process id");
-        let owner_lives = watcher
-            .stdin
-            .take()
-            .ok_or_else(missing)
-            .map_err(starting())?;
-        let stdout = watcher
-            .stdout
-            .take()
-            .ok_or_else(missing)
-            .map_err(starting())?;
-        let line = BufReader::new(stdout)
-            .lines()
-            .next_line()
-            .await
-            .map_err(starting())?;
-        let pid = line
-            .and_then(|line| line.parse().ok())
-            .ok_or_else(missing)
-            .map_err(starting())?;
-        Ok(Self {
-            watcher,
-            owner_lives,
-            pid,
-            log_start,
-        })
+        let owner_lives = watcher.stdin.take().ok_or_else(missing).map_err(starting())?;
+        let stdout = watcher.stdout.take().ok_or_else(missing).map_err(starting())?;
+        let line = BufReader::new(stdout).lines().next_line().await.map_err(starting())?;
+        let pid = line.and_then(|line| line.parse().ok()).ok_or_else(missing).map_err(starting())?;
+        Ok(Self { watcher, owner_lives, pid, log_start })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -138,10 +112,7 @@ impl Child {
 
     /// Waits for the server to end by itself.
     pub(crate) async fn ended(&mut self, launch: &Launch) -> Result<ExitStatus, Error> {
-        self.watcher
-            .wait()
-            .await
-            .map_err(Error::io("waiting for", &launch.program))
+        self.watcher.wait().await.map_err(Error::io("waiting for", &launch.program))
     }
 
     /// Waits until `is_ready` says so; an end or `limit` before that is an error.
@@ -172,20 +143,12 @@ impl Child {
     /// For a program that does one thing: waits until it has succeeded.
     pub(crate) async fn succeeded(mut self, launch: &Launch) -> Result<(), Error> {
         let status = self.ended(launch).await?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.ended_early(launch, status))
-        }
+        if status.success() { Ok(()) } else { Err(self.ended_early(launch, status)) }
     }
 
     /// Lets the watcher stop the server, and waits for both.
     pub(crate) async fn stop(self) {
-        let Self {
-            mut watcher,
-            owner_lives,
-            ..
-        } = self;
+        let Self { mut watcher, owner_lives, .. } = self;
         let group = watcher.id().and_then(to_pid);
         drop(owner_lives);
         if timeout(STOP_LIMIT, watcher.wait()).await.is_err() {
@@ -197,12 +160,7 @@ impl Child {
 
     fn ended_early(&self, launch: &Launch, status: ExitStatus) -> Error {
         let (log, tail) = (launch.log.clone(), self.log_tail(&launch.log));
-        Error::Ended {
-            server: launch.name,
-            status: status.to_string(),
-            log,
-            tail,
-        }
+        Error::Ended { server: launch.name, status: status.to_string(), log, tail }
     }
 
     /// The last lines that this process logged.
@@ -224,16 +182,10 @@ impl Child {
 /// Gets rid of processes that an earlier owner, or an earlier process of this server,
 /// left in the launch's folder: its watcher is given time, then we do it.
 pub(crate) async fn evict(launch: &Launch, programs: &[&str]) -> Result<(), Error> {
-    let phases = [
-        (None, 2),
-        (Some(launch.stop.signal()), 8),
-        (Some(Signal::KILL), 5),
-    ];
+    let phases = [(None, 2), (Some(launch.stop.signal()), 8), (Some(Signal::KILL), 5)];
     for (signal, seconds) in phases {
         let mut left = processes_in(&launch.folder, programs);
-        for pid in signal
-            .into_iter()
-            .flat_map(|signal| left.iter().map(move |pid| (signal, *pid)))
+        for pid in signal.into_iter().flat_map(|signal| left.iter().map(move |pid| (signal, *pid)))
         {
             tracing::warn!(
                 server = launch.name,
@@ -253,10 +205,7 @@ pub(crate) async fn evict(launch: &Launch, programs: &[&str]) -> Result<(), Erro
         }
     }
     match processes_in(&launch.folder, programs).first() {
-        Some(&pid) => Err(Error::Stale {
-            server: launch.name,
-            pid,
-        }),
+        Some(&pid) => Err(Error::Stale { server: launch.name, pid }),
         None => Ok(()),
     }
 }
@@ -289,9 +238,5 @@ fn open_log(log: &Path) -> Result<File, Error> {
         fs::rename(log, log.with_added_extension("old"))
             .map_err(Error::io("setting aside", log))?;
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .map_err(Error::io("opening", log))
+    OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("opening", log))
 }

@@ -16,11 +16,7 @@ pub enum Error {
         "{} was made by PostgreSQL {made}, but only {found} is installed; install {made}, or choose another NEXUS_DATA",
         .folder.display()
     )]
-    PostgresVersion {
-        folder: PathBuf,
-        made: u32,
-        found: String,
-    },
+    PostgresVersion { folder: PathBuf, made: u32, found: String },
     #[error(
         "{} is in use by another nexus, process {pid}; stop it, or choose another NEXUS_DATA",
         .data.display()
@@ -39,43 +35,21 @@ pub enum Error {
         "{} belongs to user {owner}, and we are user {user}; run as that user, or choose another NEXUS_DATA",
         .folder.display()
     )]
-    OtherOwner {
-        folder: PathBuf,
-        owner: u32,
-        user: u32,
-    },
+    OtherOwner { folder: PathBuf, owner: u32, user: u32 },
     #[error("{server} ended ({status}) before it was ready; see {}: {tail}", .log.display())]
-    Ended {
-        server: &'static str,
-        status: String,
-        log: PathBuf,
-        tail: String,
-    },
+    Ended { server: &'static str, status: String, log: PathBuf, tail: String },
     #[error("{server} was not ready after {seconds} s; see {}: {tail}", .log.display())]
-    NotReady {
-        server: &'static str,
-        seconds: u64,
-        log: PathBuf,
-        tail: String,
-    },
+    NotReady { server: &'static str, seconds: u64, log: PathBuf, tail: String },
     #[error("{server} of an earlier run, process {pid}, does not stop; end it and try again")]
     Stale { server: &'static str, pid: u32 },
     #[error("{doing} {}", .path.display())]
-    Io {
-        doing: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
 impl Error {
     /// For `map_err`: what we were doing, and to which file.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| Self::Io { doing, path, source }
     }
 }

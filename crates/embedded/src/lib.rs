@@ -85,12 +85,7 @@ impl Servers {
             nats::start(&data, &config, account),
             postgres::start(&data, &config, account),
         )?;
-        Ok(Self {
-            nats,
-            nats_url,
-            postgres,
-            database_url,
-        })
+        Ok(Self { nats, nats_url, postgres, database_url })
     }
 
     /// `nats://TOKEN@127.0.0.1:PORT`, the same across restarts.

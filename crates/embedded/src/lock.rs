@@ -33,13 +33,9 @@ impl DataLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                file.read_to_string(&mut holder)
-                    .map_err(Error::io("reading", &path))?;
+                file.read_to_string(&mut holder).map_err(Error::io("reading", &path))?;
                 // 0 only in the moment between the holder's lock and its write.
-                return Err(Error::InUse {
-                    data,
-                    pid: holder.trim().parse().unwrap_or(0),
-                });
+                return Err(Error::InUse { data, pid: holder.trim().parse().unwrap_or(0) });
             }
             Err(TryLockError::Error(source)) => return Err(Error::io("locking", &path)(source)),
         }

@@ -41,10 +41,7 @@ impl Server for Nats {
 
     /// The server writes this file when JetStream is recovered and it listens.
     fn is_ready(&self, pid: u32) -> bool {
-        self.launch
-            .folder
-            .join(format!("ports/nats-server_{pid}.ports"))
-            .exists()
+        self.launch.folder.join(format!("ports/nats-server_{pid}.ports")).exists()
     }
 }
 
@@ -82,10 +79,7 @@ pub(crate) async fn start(
     loop {
         let port = choice.choose()?;
         account.write_private(&conf, &configuration(port, &token, config.durability))?;
-        let server = Nats {
-            launch: launch.clone(),
-            pid_file: run.join("nats.pid"),
-        };
+        let server = Nats { launch: launch.clone(), pid_file: run.join("nats.pid") };
         match Supervised::start(server).await {
             Err(Error::Ended { .. }) if choice.was_overtaken(port) => {}
             Err(error) => return Err(error),

@@ -29,24 +29,17 @@ impl Choice {
             return if is_free(port) {
                 Ok(port)
             } else {
-                Err(Error::PortTaken {
-                    port,
-                    setting: self.setting,
-                })
+                Err(Error::PortTaken { port, setting: self.setting })
             };
         }
-        let last = fs::read_to_string(&self.file)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let last = fs::read_to_string(&self.file).ok().and_then(|text| text.trim().parse().ok());
         if let Some(port) = last.filter(|port| is_free(*port)) {
             return Ok(port);
         }
         let port = (0..1000)
             .map(|_| rand::random_range(self.range.clone()))
             .find(|port| is_free(*port))
-            .ok_or(Error::NoPort {
-                setting: self.setting,
-            })?;
+            .ok_or(Error::NoPort { setting: self.setting })?;
         fs::write(&self.file, format!("{port}\n")).map_err(Error::io("writing", &self.file))?;
         Ok(port)
     }

@@ -132,9 +132,7 @@ async fn make_cluster(
     install: &PostgresInstall,
     launch: &Launch,
 ) -> Result<(), Error> {
-    let Launch {
-        folder, account, ..
-    } = launch;
+    let Launch { folder, account, .. } = launch;
     let new = folder.join("new");
     match fs::remove_dir_all(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -172,25 +170,14 @@ async fn make_cluster(
     let owner = format!(
         "CREATE ROLE nexus_owner LOGIN NOSUPERUSER CREATEROLE PASSWORD '{password}'\nCREATE DATABASE nexus OWNER nexus_owner\n"
     );
-    run(
-        "postgres",
-        "--single -D new -c exit_on_error=true postgres",
-        &owner,
-    )
-    .await?;
-    run(
-        "postgres",
-        "--single -D new -c exit_on_error=true nexus",
-        "CREATE EXTENSION vector\n",
-    )
-    .await?;
+    run("postgres", "--single -D new -c exit_on_error=true postgres", &owner).await?;
+    run("postgres", "--single -D new -c exit_on_error=true nexus", "CREATE EXTENSION vector\n")
+        .await?;
     remove(&input)?;
 
     account.write_private(&new.join(PASSWORD), &format!("{password}\n"))?;
     fs::rename(&new, cluster).map_err(Error::io("making", cluster))?;
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(Error::io("syncing", folder))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("syncing", folder))
 }
 
 fn remove(file: &Path) -> Result<(), Error> {

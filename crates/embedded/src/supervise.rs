@@ -52,19 +52,9 @@ impl Supervised {
         let (pid_sender, pid) = watch::channel(child.pid());
         let (wanted, stopped) = watch::channel(true);
         let supervisor = tokio::spawn(async move {
-            Supervisor {
-                server,
-                pid: pid_sender,
-                wanted: stopped,
-            }
-            .run(child)
-            .await;
+            Supervisor { server, pid: pid_sender, wanted: stopped }.run(child).await;
         });
-        Ok(Self {
-            pid,
-            wanted,
-            supervisor,
-        })
+        Ok(Self { pid, wanted, supervisor })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -186,9 +176,7 @@ async fn spawn(server: &impl Server) -> Result<Child, Error> {
 }
 
 async fn ready(server: &impl Server, child: &mut Child) -> Result<(), Error> {
-    child
-        .ready(server.launch(), READY_LIMIT, |pid| server.is_ready(pid))
-        .await
+    child.ready(server.launch(), READY_LIMIT, |pid| server.is_ready(pid)).await
 }
 
 /// An error with its causes.

@@ -28,10 +28,7 @@ async fn warm_start_keeps_data_and_addresses() {
     let folder = folder();
     let servers = start(&folder).await;
     assert_eq!(
-        sql(
-            &servers,
-            "select extname from pg_extension where extname = 'vector'"
-        ),
+        sql(&servers, "select extname from pg_extension where extname = 'vector'"),
         "vector"
     );
     assert_eq!(
@@ -41,24 +38,15 @@ async fn warm_start_keeps_data_and_addresses() {
         ),
         "nexus_owner|f|t"
     );
-    sql(
-        &servers,
-        "create table kept (v vector(3)); insert into kept values ('[1,2,3]')",
-    );
-    let urls = (
-        servers.nats_url().to_owned(),
-        servers.database_url().to_owned(),
-    );
+    sql(&servers, "create table kept (v vector(3)); insert into kept values ('[1,2,3]')");
+    let urls = (servers.nats_url().to_owned(), servers.database_url().to_owned());
     let pids = [servers.nats_pid(), servers.postgres_pid()];
     servers.stop().await;
     assert_eq!(pids.map(lives), [false, false]);
 
     let servers = start(&folder).await;
 
-    assert_eq!(
-        (servers.nats_url(), servers.database_url()),
-        (urls.0.as_str(), urls.1.as_str())
-    );
+    assert_eq!((servers.nats_url(), servers.database_url()), (urls.0.as_str(), urls.1.as_str()));
     assert_eq!(sql(&servers, "select v from kept"), "[1,2,3]");
     assert!(answers_as_nats(servers.nats_url()).await);
     servers.stop().await;
@@ -123,23 +111,14 @@ async fn killed_owner_leaves_no_servers() {
     let folder = folder();
     let mut owner = hold(folder.path());
     let mut line = String::new();
-    BufReader::new(owner.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    let pids: Vec<u32> = line
-        .split(' ')
-        .filter_map(|word| word.parse().ok())
-        .take(2)
-        .collect();
+    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pids: Vec<u32> = line.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
     assert_eq!([lives(pids[0]), lives(pids[1])], [true, true], "{line}");
 
     owner.kill().unwrap();
     owner.wait().unwrap();
 
-    until("both servers to end", async || {
-        !pids.iter().any(|pid| lives(*pid))
-    })
-    .await;
+    until("both servers to end", async || !pids.iter().any(|pid| lives(*pid))).await;
     start(&folder).await.stop().await;
 }
 
@@ -155,13 +134,7 @@ async fn first_start_killed_at_any_time_is_recovered() {
 
     let servers = start(&folder).await;
 
-    assert_eq!(
-        sql(
-            &servers,
-            "select count(*) from pg_extension where extname = 'vector'"
-        ),
-        "1"
-    );
+    assert_eq!(sql(&servers, "select count(*) from pg_extension where extname = 'vector'"), "1");
     servers.stop().await;
 }
 
@@ -186,9 +159,7 @@ async fn folder_closed_to_the_servers_user_is_named() {
     let folder = folder();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
 
-    let error = Servers::start(config(&folder.path().join("data")))
-        .await
-        .unwrap_err();
+    let error = Servers::start(config(&folder.path().join("data"))).await.unwrap_err();
 
     assert!(
         matches!(&error, Error::Unreachable { folder: named, .. } if named == folder.path()),
@@ -202,18 +173,12 @@ async fn taken_port_is_named_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
 
-    let nats = Servers::start(Config {
-        nats_port: Some(port),
-        ..config(folder.path())
-    })
-    .await
-    .unwrap_err();
-    let postgres = Servers::start(Config {
-        postgres_port: Some(port),
-        ..config(folder.path())
-    })
-    .await
-    .unwrap_err();
+    let nats = Servers::start(Config { nats_port: Some(port), ..config(folder.path()) })
+        .await
+        .unwrap_err();
+    let postgres = Servers::start(Config { postgres_port: Some(port), ..config(folder.path()) })
+        .await
+        .unwrap_err();
 
     assert_eq!(
         nats.to_string(),
@@ -248,10 +213,7 @@ async fn cluster_of_another_version_is_refused() {
 
     let error = Servers::start(config(folder.path())).await.unwrap_err();
 
-    assert!(
-        matches!(&error, Error::PostgresVersion { made: 12, .. }),
-        "{error}"
-    );
+    assert!(matches!(&error, Error::PostgresVersion { made: 12, .. }), "{error}");
 }
 
 /// A folder that user `nobody` can enter, for runs as root.
@@ -287,11 +249,7 @@ async fn start(folder: &TempDir) -> Servers {
 /// Another process that owns the servers of `data`.
 fn hold(data: &Path) -> std::process::Child {
     let deps = std::env::current_exe().unwrap();
-    let program = deps
-        .parent()
-        .unwrap()
-        .with_file_name("examples")
-        .join("hold");
+    let program = deps.parent().unwrap().with_file_name("examples").join("hold");
     Command::new(&program)
         .arg(data)
         .args(server_folders())
@@ -299,36 +257,22 @@ fn hold(data: &Path) -> std::process::Child {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}; cargo test builds it unless told --test",
-                program.display()
-            )
+            panic!("{}: {error}; cargo test builds it unless told --test", program.display())
         })
 }
 
 fn sql(servers: &Servers, statement: &str) -> String {
     let psql = find_postgres(&server_folders()).unwrap().bin.join("psql");
-    let output = Command::new(psql)
-        .args([servers.database_url(), "-XAtqc", statement])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output =
+        Command::new(psql).args([servers.database_url(), "-XAtqc", statement]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 async fn answers_as_nats(url: &str) -> bool {
-    let stream = TcpStream::connect(("127.0.0.1", port_of(url)))
-        .await
-        .unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port_of(url))).await.unwrap();
     let mut line = String::new();
-    AsyncBufReader::new(stream)
-        .read_line(&mut line)
-        .await
-        .unwrap();
+    AsyncBufReader::new(stream).read_line(&mut line).await.unwrap();
     line.starts_with("INFO {")
         && line.contains(r#""jetstream":true"#)
         && line.contains(r#""auth_required":true"#)
@@ -339,11 +283,7 @@ fn port_of(url: &str) -> u16 {
 }
 
 fn pid_file(folder: &TempDir, name: &str) -> u32 {
-    fs::read_to_string(folder.path().join("run").join(name))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap()
+    fs::read_to_string(folder.path().join("run").join(name)).unwrap().trim().parse().unwrap()
 }
 
 fn kill(pid: u32) {

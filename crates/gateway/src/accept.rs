@@ -2,8 +2,8 @@
 
 use nexus_bus::{Bus, EVENTS, Stored, failpoint};
 use nexus_contracts::{
-    Event, EventType, IncomingRequest, Message, Metadata, RawEvent, RunCancel, Subject, Timestamp, Token, TokenError,
-    derived_id, edge_id, traceparent,
+    Event, EventType, IncomingRequest, Message, Metadata, RawEvent, RunCancel, Subject, Timestamp,
+    Token, TokenError, derived_id, edge_id, traceparent,
 };
 use uuid::Uuid;
 
@@ -115,7 +115,9 @@ async fn earlier(bus: &Bus, event: &Event<IncomingRequest>) -> Result<Option<u64
 async fn is_same(bus: &Bus, sequence: u64, event: &Event<IncomingRequest>) -> bool {
     let Ok(bytes) = bus.message_at(EVENTS, sequence).await else { return true };
     let stored = RawEvent::decode(&bytes).and_then(RawEvent::typed::<IncomingRequest>);
-    stored.is_ok_and(|stored| stored.payload == event.payload && stored.metadata.agent == event.metadata.agent)
+    stored.is_ok_and(|stored| {
+        stored.payload == event.payload && stored.metadata.agent == event.metadata.agent
+    })
 }
 
 /// Asks for the end of a run.
@@ -134,7 +136,8 @@ pub(crate) async fn cancel(
         traceparent: Some(traceparent(run, id)),
         ..Metadata::at(who.tenant, channel.clone(), conversation)
     };
-    let payload = RunCancel { run, reason: Some("Cancelled by the user.".to_owned()), failure: None };
+    let payload =
+        RunCancel { run, reason: Some("Cancelled by the user.".to_owned()), failure: None };
     bus.publish(&Event::new(id, run, metadata, now, payload)).await?;
     Ok(())
 }

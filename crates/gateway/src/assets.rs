@@ -15,10 +15,28 @@ macro_rules! assets {
 }
 
 const ASSETS: &[(&str, &str)] = assets![
-    "app.css", "app.js", "blocks.js", "chat.css", "chat.js", "composer.js", "dom.js", "drawers.js",
-    "inline.js", "markdown.css", "markdown.js", "messages.js", "panels.css", "sidebar.js",
-    "socket.js", "status.js", "store.js", "theme.js", "timeline.js", "toolchip.js",
-    "transcript.js", "turnview.js",
+    "app.css",
+    "app.js",
+    "blocks.js",
+    "chat.css",
+    "chat.js",
+    "composer.js",
+    "dom.js",
+    "drawers.js",
+    "inline.js",
+    "markdown.css",
+    "markdown.js",
+    "messages.js",
+    "panels.css",
+    "sidebar.js",
+    "socket.js",
+    "status.js",
+    "store.js",
+    "theme.js",
+    "timeline.js",
+    "toolchip.js",
+    "transcript.js",
+    "turnview.js",
 ];
 
 /// `GET /`.

@@ -31,7 +31,10 @@ pub(crate) struct Refused {
 
 impl Refused {
     fn new(status: StatusCode, kind: &'static str, code: &str, message: String) -> Self {
-        Self { status, body: ErrorObject { message, kind, param: None, code: Some(code.to_owned()) } }
+        Self {
+            status,
+            body: ErrorObject { message, kind, param: None, code: Some(code.to_owned()) },
+        }
     }
 
     fn invalid(message: String) -> Self {
@@ -50,7 +53,12 @@ impl From<Unauthorized> for Refused {
         match refused {
             Unauthorized::Key => {
                 let message = "Wrong or missing API key. Send it as `Authorization: Bearer nx_...`; `nexus keys create` makes one.";
-                Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", "invalid_api_key", message.to_owned())
+                Self::new(
+                    StatusCode::UNAUTHORIZED,
+                    "invalid_request_error",
+                    "invalid_api_key",
+                    message.to_owned(),
+                )
             }
             Unauthorized::Unavailable => {
                 let message = "Keys cannot be checked now; try again.".to_owned();
@@ -65,7 +73,9 @@ impl From<Refusal> for Refused {
         let (status, kind) = match refusal.code() {
             "text_too_long" => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error"),
             "id_reused" => (StatusCode::CONFLICT, "invalid_request_error"),
-            "bad_frame" | "unknown_conversation" => (StatusCode::BAD_REQUEST, "invalid_request_error"),
+            "bad_frame" | "unknown_conversation" => {
+                (StatusCode::BAD_REQUEST, "invalid_request_error")
+            }
             "storage_full" => (StatusCode::INSUFFICIENT_STORAGE, "server_error"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
         };
@@ -74,10 +84,14 @@ impl From<Refusal> for Refused {
 }
 
 /// Lists the agents, and the models behind them.
-pub(crate) async fn models(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Value>, Refused> {
+pub(crate) async fn models(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Refused> {
     app.authorize(&headers).await?;
     let names = app.models();
-    let entry = |id: &String| json!({ "id": id, "object": "model", "created": 0, "owned_by": "nexus" });
+    let entry =
+        |id: &String| json!({ "id": id, "object": "model", "created": 0, "owned_by": "nexus" });
     let data: Vec<Value> = names.iter().map(entry).collect();
     Ok(Json(json!({ "object": "list", "data": data })))
 }
@@ -89,34 +103,43 @@ pub(crate) async fn chat(
     body: Bytes,
 ) -> Result<Response, Refused> {
     let who = app.authorize(&headers).await?;
-    let request: ChatRequest = serde_json::from_slice(&body)
-        .map_err(|error| Refused::invalid(format!("The body is no chat completions request: {error}")))?;
+    let request: ChatRequest = serde_json::from_slice(&body).map_err(|error| {
+        Refused::invalid(format!("The body is no chat completions request: {error}"))
+    })?;
     let (text, before) = request.question().map_err(|error| Refused::invalid(error.to_string()))?;
     let (agent, model) = app.resolve(&request.model).ok_or_else(|| {
         let names = app.models().join(", ");
         let message = format!("There is no model {:?}; there are: {names}.", request.model);
         Refused::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message)
     })?;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     // A client that names its conversation leaves remembering to us; one that does not sends all of it.
     let named = header("x-conversation-id");
     let history = if named.is_some() { None } else { Some(before) };
     let key = header("idempotency-key");
     // The same key has to lead to the same conversation, or it would be another request.
-    let fresh = || key.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |key| format!("idempotent {key}"));
+    let fresh = || {
+        key.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |key| format!("idempotent {key}"))
+    };
     let conversation = named.unwrap_or_else(fresh);
     let conversation = Token::encode(&conversation).map_err(Refusal::from)?;
     let ask = Ask { id: key, conversation: conversation.clone(), agent, text, history, model };
     let subscription = app.hub.subscribe(who.tenant, &conversation);
     let accepted =
-        accept::accept(&app.bus, &app.channel, &who, ask, app.config.max_text_bytes, (app.now)()).await?;
+        accept::accept(&app.bus, &app.channel, &who, ask, app.config.max_text_bytes, (app.now)())
+            .await?;
     // A request that was asked before may be answered already: read it from the log.
     let from = Cursor::at(accepted.sequence.saturating_sub(1));
     let subscription = if accepted.repeated {
         drop(subscription);
         app.follow(who.tenant, &conversation, from).await.map_err(Refusal::Bus)?
     } else {
-        Follow { feed: Feed::after(conversation.decode().into_owned(), from), subscription, ready: Vec::new() }
+        Follow {
+            feed: Feed::after(conversation.decode().into_owned(), from),
+            subscription,
+            ready: Vec::new(),
+        }
     };
     let answer = Answer { follow: subscription, run: accepted.run, model: request.model.clone() };
     if request.stream {
@@ -204,7 +227,11 @@ impl Answer {
         .into_response())
     }
 
-    fn stream(self, patience: Duration, usage: bool) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+    fn stream(
+        self,
+        patience: Duration,
+        usage: bool,
+    ) -> impl Stream<Item = Result<SseEvent, Infallible>> {
         let run = self.run;
         let head = Head { run, model: self.model.clone() };
         let first = vec![head.chunk(json!({ "role": "assistant", "content": "" }), None)];
@@ -215,7 +242,8 @@ impl Answer {
             }
             let mut answer = answer?;
             let Ok(Some(pieces)) = tokio::time::timeout(patience, answer.pieces()).await else {
-                let cut = ErrorBody::cut("The stream was cut; ask again with the same Idempotency-Key.");
+                let cut =
+                    ErrorBody::cut("The stream was cut; ask again with the same Idempotency-Key.");
                 return Some((vec![cut], (None, head, Vec::new())));
             };
             let mut out = Vec::new();
@@ -248,7 +276,8 @@ struct Head {
 
 impl Head {
     fn chunk(&self, delta: Value, finish: Option<&str>) -> SseEvent {
-        let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish });
+        let choice =
+            json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish });
         self.data(json!([choice]), None)
     }
 
@@ -265,7 +294,10 @@ impl Head {
 
     fn end(&self, done: &DoneFrame, usage: bool) -> Vec<SseEvent> {
         if done.outcome != "answered" {
-            return vec![SseEvent::default().data(json!(ErrorEnvelope { error: failure(done).body }).to_string())];
+            return vec![
+                SseEvent::default()
+                    .data(json!(ErrorEnvelope { error: failure(done).body }).to_string()),
+            ];
         }
         let mut out = vec![self.chunk(json!({}), Some("stop"))];
         if usage {

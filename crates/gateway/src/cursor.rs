@@ -34,7 +34,8 @@ impl FromStr for Cursor {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no cursor; send the last one that you got, or an empty one");
+        let wrong =
+            || format!("{text:?} is no cursor; send the last one that you got, or an empty one");
         if text.is_empty() {
             return Ok(Self::default());
         }

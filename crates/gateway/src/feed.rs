@@ -31,9 +31,9 @@ struct Progress {
 
 impl Feed {
     pub(crate) fn after(conversation: String, cursor: Cursor) -> Self {
-        let partial = cursor.partial.map(|(call, characters)| {
-            (call, Progress { characters, ..Progress::default() })
-        });
+        let partial = cursor
+            .partial
+            .map(|(call, characters)| (call, Progress { characters, ..Progress::default() }));
         Self { conversation, cursor, calls: partial.into_iter().collect() }
     }
 
@@ -70,7 +70,8 @@ impl Feed {
             _ => {}
         }
         let open = |(call, _): &(Uuid, usize)| self.calls.get(call).is_some_and(|call| !call.ended);
-        self.cursor = Cursor { sequence: message.sequence, partial: self.cursor.partial.filter(open) };
+        self.cursor =
+            Cursor { sequence: message.sequence, partial: self.cursor.partial.filter(open) };
         match summary::of(kind, &message.bytes) {
             Ok(summary) => frames.push(ServerFrame::Event(EventFrame {
                 conversation: self.conversation.clone(),
@@ -82,7 +83,9 @@ impl Feed {
                 at: message.stored_at,
                 summary,
             })),
-            Err(error) => tracing::debug!(%error, sequence = message.sequence, "unreadable event passed over"),
+            Err(error) => {
+                tracing::debug!(%error, sequence = message.sequence, "unreadable event passed over")
+            }
         }
         if kind == EventType::RequestsProcessed {
             frames.extend(self.done(message));
@@ -111,7 +114,9 @@ impl Feed {
                 let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
                 let fresh = progress.characters.checked_sub(offset).map(|known| skip(text, known));
                 match fresh {
-                    Some(fresh) if !fresh.is_empty() => vec![self.delta(run, chunk.call, fresh.to_owned())],
+                    Some(fresh) if !fresh.is_empty() => {
+                        vec![self.delta(run, chunk.call, fresh.to_owned())]
+                    }
                     // A gap: the stored answer will fill it.
                     Some(_) | None => Vec::new(),
                 }
@@ -138,7 +143,12 @@ impl Feed {
     }
 
     fn reset(&self, run: Uuid, call: Uuid) -> ServerFrame {
-        ServerFrame::Reset { conversation: self.conversation.clone(), run, call, cursor: self.cursor }
+        ServerFrame::Reset {
+            conversation: self.conversation.clone(),
+            run,
+            call,
+            cursor: self.cursor,
+        }
     }
 
     fn done(&mut self, message: &Message) -> Option<ServerFrame> {
@@ -155,7 +165,9 @@ impl Feed {
                 Outcome::Failed { code, message } => {
                     Some(ErrorBody { code: code.clone(), message: message.clone() })
                 }
-                Outcome::Answered { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. } => None,
+                Outcome::Answered { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. } => {
+                    None
+                }
             },
             cursor: self.cursor,
         }))

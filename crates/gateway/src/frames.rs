@@ -43,13 +43,38 @@ pub(crate) enum ClientFrame {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ServerFrame {
-    Welcome { session: Uuid, user: String, agents: Vec<String>, heartbeat_s: u64 },
-    Accepted { id: String, run: Uuid, conversation: String, cursor: Cursor },
+    Welcome {
+        session: Uuid,
+        user: String,
+        agents: Vec<String>,
+        heartbeat_s: u64,
+    },
+    Accepted {
+        id: String,
+        run: Uuid,
+        conversation: String,
+        cursor: Cursor,
+    },
     Event(EventFrame),
-    Delta { conversation: String, run: Uuid, call: Uuid, offset: usize, text: String, cursor: Cursor },
-    Reset { conversation: String, run: Uuid, call: Uuid, cursor: Cursor },
+    Delta {
+        conversation: String,
+        run: Uuid,
+        call: Uuid,
+        offset: usize,
+        text: String,
+        cursor: Cursor,
+    },
+    Reset {
+        conversation: String,
+        run: Uuid,
+        call: Uuid,
+        cursor: Cursor,
+    },
     Done(DoneFrame),
-    CaughtUp { conversation: String, cursor: Cursor },
+    CaughtUp {
+        conversation: String,
+        cursor: Cursor,
+    },
     Error {
         code: &'static str,
         message: String,
@@ -60,7 +85,10 @@ pub(crate) enum ServerFrame {
     },
     Ping,
     Pong,
-    Resume { conversation: String, cursor: Cursor },
+    Resume {
+        conversation: String,
+        cursor: Cursor,
+    },
 }
 
 /// One stored event of a run.

@@ -41,12 +41,22 @@ pub(crate) struct Subscription {
 
 impl Hub {
     /// Starts reading; everything that is stored after this returns will be seen.
-    pub(crate) async fn start(bus: &Bus, channel: &Token, stop: CancellationToken) -> Result<Self, Error> {
+    pub(crate) async fn start(
+        bus: &Bus,
+        channel: &Token,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let hub = Self { followers: Arc::default(), next: Arc::default() };
         let (_, last) = bus.bounds(EVENTS).await?;
         let reader = open(bus, channel, last).await?;
         let chunks = Chunks::of_channel(bus, channel).await?;
-        tokio::spawn(hub.clone().read_events(bus.clone(), channel.clone(), reader, last, stop.clone()));
+        tokio::spawn(hub.clone().read_events(
+            bus.clone(),
+            channel.clone(),
+            reader,
+            last,
+            stop.clone(),
+        ));
         tokio::spawn(hub.clone().read_chunks(chunks, stop));
         Ok(hub)
     }
@@ -60,7 +70,14 @@ impl Hub {
         Subscription { items, hub: self.clone(), place, number }
     }
 
-    async fn read_events(self, bus: Bus, channel: Token, mut reader: Reader, mut last: u64, stop: CancellationToken) {
+    async fn read_events(
+        self,
+        bus: Bus,
+        channel: Token,
+        mut reader: Reader,
+        mut last: u64,
+        stop: CancellationToken,
+    ) {
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => return,

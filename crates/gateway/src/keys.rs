@@ -96,7 +96,13 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Keys`] when the database does not take it.
-    pub async fn create(&self, tenant: TenantId, user: &str, label: &str, now: Timestamp) -> Result<(Uuid, String), Error> {
+    pub async fn create(
+        &self,
+        tenant: TenantId,
+        user: &str,
+        label: &str,
+        now: Timestamp,
+    ) -> Result<(Uuid, String), Error> {
         let key = format!("nx_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
         let id = Uuid::now_v7();
         sqlx::query(

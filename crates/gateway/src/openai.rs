@@ -37,7 +37,9 @@ pub(crate) struct ChatMessage {
 pub(crate) enum Unsupported {
     #[error("messages: at least one is needed, and the last has to be the user's")]
     NoQuestion,
-    #[error("messages[{index}].role: {role:?} is not supported; use system, developer, user or assistant")]
+    #[error(
+        "messages[{index}].role: {role:?} is not supported; use system, developer, user or assistant"
+    )]
     Role { index: usize, role: String },
     #[error("messages[{index}].content: only text is supported")]
     Content { index: usize },

@@ -7,7 +7,9 @@ use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use nexus_bus::{Bucket, Bus, CHUNKS, Catalog, Chain, EVENTS, Filter, Reader, Start};
-use nexus_contracts::{AgentDefinition, Event, InferenceChunk, Pattern, TenantId, Timestamp, Token};
+use nexus_contracts::{
+    AgentDefinition, Event, InferenceChunk, Pattern, TenantId, Timestamp, Token,
+};
 use nexus_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -140,8 +142,11 @@ impl Gateway {
 impl App {
     /// Who sends this request.
     pub(crate) async fn authorize(&self, headers: &HeaderMap) -> Result<Principal, Unauthorized> {
-        let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
-        let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
+        let text = |name| {
+            headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok())
+        };
+        let bearer =
+            text(header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
         let key = bearer.or_else(|| text("x-api-key")).ok_or(Unauthorized::Key)?;
         match self.keys.verify(key.trim()).await {
             Ok(Some(principal)) => Ok(principal),
@@ -160,9 +165,9 @@ impl App {
     pub(crate) fn is_allowed_origin(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else { return true };
         let (Ok(origin), host) = (origin.to_str(), headers.get(header::HOST)) else { return false };
-        let own = host.and_then(|host| host.to_str().ok()).is_some_and(|host| {
-            origin.split_once("://").is_some_and(|(_, place)| place == host)
-        });
+        let own = host
+            .and_then(|host| host.to_str().ok())
+            .is_some_and(|host| origin.split_once("://").is_some_and(|(_, place)| place == host));
         own || self.config.allowed_origins.iter().any(|allowed| allowed == origin)
     }
 
@@ -203,7 +208,8 @@ impl App {
         let mut feed = Feed::after(conversation.decode().into_owned(), cursor);
         let pattern = Pattern::conversation(tenant, &self.channel, conversation);
         let start = Start::At(cursor.sequence + 1);
-        let mut reader = Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
+        let mut reader =
+            Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
         let mut ready = Vec::new();
         for message in reader.read_to_end().await? {
             ready.extend(feed.event(&message));

@@ -84,7 +84,9 @@ async fn serve(app: Arc<App>, headers: HeaderMap, mut socket: WebSocket) {
         match message {
             Some(Ok(WsMessage::Text(text))) => session.frame(text.as_str()).await,
             Some(Ok(WsMessage::Binary(_))) => {
-                session.error("bad_frame", "frames are JSON text, not binary".to_owned(), None, None).await;
+                session
+                    .error("bad_frame", "frames are JSON text, not binary".to_owned(), None, None)
+                    .await;
             }
             Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => {}
             Some(Ok(WsMessage::Close(_)) | Err(_)) | None => break,
@@ -134,7 +136,8 @@ async fn write(
         let slow = matches!(frame, ServerFrame::Resume { .. });
         let Ok(text) = serde_json::to_string(&frame) else { continue };
         // A client that takes nothing for this long is gone.
-        let sent = tokio::time::timeout(heartbeat * 3, sink.send(WsMessage::Text(text.into()))).await;
+        let sent =
+            tokio::time::timeout(heartbeat * 3, sink.send(WsMessage::Text(text.into()))).await;
         if !matches!(sent, Ok(Ok(()))) {
             break;
         }
@@ -144,7 +147,10 @@ async fn write(
         }
     }
     gone.cancel();
-    let frame = code.map(|code| CloseFrame { code, reason: "too slow: reconnect and follow from the cursor".into() });
+    let frame = code.map(|code| CloseFrame {
+        code,
+        reason: "too slow: reconnect and follow from the cursor".into(),
+    });
     let _ = tokio::time::timeout(Duration::from_secs(1), sink.send(WsMessage::Close(frame))).await;
 }
 
@@ -176,12 +182,14 @@ impl Session {
 
     async fn unreadable(&self, text: &str, error: &serde_json::Error) {
         let kind = serde_json::from_str::<serde_json::Value>(text).ok();
-        let kind = kind.as_ref().and_then(|frame| frame.get("type")).and_then(serde_json::Value::as_str);
+        let kind =
+            kind.as_ref().and_then(|frame| frame.get("type")).and_then(serde_json::Value::as_str);
         let known = ["hello", "ask", "follow", "unfollow", "cancel", "ping", "pong"];
         let (code, message) = match kind {
-            Some(kind) if !known.contains(&kind) => {
-                ("unknown_frame", format!("there is no frame {kind:?}; there are: {}", known.join(", ")))
-            }
+            Some(kind) if !known.contains(&kind) => (
+                "unknown_frame",
+                format!("there is no frame {kind:?}; there are: {}", known.join(", ")),
+            ),
             _ => ("bad_frame", format!("the frame cannot be read: {error}")),
         };
         self.error(code, message, None, None).await;
@@ -192,19 +200,34 @@ impl Session {
             Ok(token) => token,
             Err(error) => {
                 let message = format!("the conversation's id cannot be used: {error}");
-                return self.error("unknown_conversation", message, Some(id), Some(conversation)).await;
+                return self
+                    .error("unknown_conversation", message, Some(id), Some(conversation))
+                    .await;
             }
         };
         let app = Arc::clone(&self.app);
-        let ask = Ask { id: Some(id.clone()), conversation: token, agent, text, history: None, model: None };
+        let ask = Ask {
+            id: Some(id.clone()),
+            conversation: token,
+            agent,
+            text,
+            history: None,
+            model: None,
+        };
         let limit = app.config.max_text_bytes;
         match accept::accept(&app.bus, &app.channel, &self.who, ask, limit, (app.now)()).await {
             Ok(accepted) => {
                 let cursor = Cursor::at(accepted.sequence);
-                let frame = ServerFrame::Accepted { id, run: accepted.run, conversation: conversation.clone(), cursor };
+                let frame = ServerFrame::Accepted {
+                    id,
+                    run: accepted.run,
+                    conversation: conversation.clone(),
+                    cursor,
+                };
                 let _ = self.out.send(frame).await;
                 if !self.followed.contains_key(&conversation) {
-                    self.follow(conversation, Cursor::at(accepted.sequence.saturating_sub(1))).await;
+                    self.follow(conversation, Cursor::at(accepted.sequence.saturating_sub(1)))
+                        .await;
                 }
             }
             Err(refusal) => {
@@ -216,7 +239,9 @@ impl Session {
     async fn cancel(&self, conversation: String, run: Uuid) {
         let app = &self.app;
         let refusal = match Token::encode(&conversation) {
-            Ok(token) => accept::cancel(&app.bus, &app.channel, &self.who, token, run, (app.now)()).await.err(),
+            Ok(token) => accept::cancel(&app.bus, &app.channel, &self.who, token, run, (app.now)())
+                .await
+                .err(),
             Err(error) => Some(error.into()),
         };
         if let Some(refusal) = refusal {
@@ -245,7 +270,13 @@ impl Session {
         });
     }
 
-    async fn error(&self, code: &'static str, message: String, id: Option<String>, conversation: Option<String>) {
+    async fn error(
+        &self,
+        code: &'static str,
+        message: String,
+        id: Option<String>,
+        conversation: Option<String>,
+    ) {
         let _ = self.out.send(ServerFrame::Error { code, message, id, conversation }).await;
     }
 }
@@ -263,7 +294,14 @@ async fn feed(
         Ok(follow) => follow,
         Err(error) => {
             let (code, message) = (error.code(), error.to_string());
-            let _ = out.send(ServerFrame::Error { code, message, id: None, conversation: Some(conversation) }).await;
+            let _ = out
+                .send(ServerFrame::Error {
+                    code,
+                    message,
+                    id: None,
+                    conversation: Some(conversation),
+                })
+                .await;
             return;
         }
     };

@@ -45,7 +45,9 @@ pub(crate) fn of(kind: EventType, bytes: &[u8]) -> Result<Value, DecodeError> {
                     "output": output, "ms": payload.duration_ms })
         }
         EventType::RunsCancel => json!({ "reason": read::<RunCancel>(bytes)?.payload.reason }),
-        EventType::RequestsProcessed => processed(&read::<ProcessedRequest>(bytes)?.payload.outcome),
+        EventType::RequestsProcessed => {
+            processed(&read::<ProcessedRequest>(bytes)?.payload.outcome)
+        }
         EventType::RunsTimeout
         | EventType::MemoryRecall
         | EventType::InferenceChunk
@@ -80,7 +82,9 @@ fn response(event: &Event<InferenceResponse>) -> Value {
 fn processed(outcome: &Outcome) -> Value {
     let error = match outcome {
         Outcome::Failed { code, message } => json!({ "code": code, "message": message }),
-        Outcome::Answered { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. } => Value::Null,
+        Outcome::Answered { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. } => {
+            Value::Null
+        }
     };
     json!({ "outcome": outcome.status(), "text": outcome.display_text(), "error": error })
 }

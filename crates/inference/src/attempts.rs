@@ -132,9 +132,7 @@ mod tests {
     fn pauses(class: Class, begun: bool) -> usize {
         let mut tried = Tried::default();
         let error = CallError::new(class, "");
-        std::iter::from_fn(|| tried.pause(&error, begun, 1.0))
-            .take(20)
-            .count()
+        std::iter::from_fn(|| tried.pause(&error, begun, 1.0)).take(20).count()
     }
 
     #[test]
@@ -150,11 +148,7 @@ mod tests {
             (Class::Invalid, 0, 0),
             (Class::ContentFilter, 0, 0),
         ] {
-            assert_eq!(
-                (pauses(class, false), pauses(class, true)),
-                (before, after),
-                "{class:?}"
-            );
+            assert_eq!((pauses(class, false), pauses(class, true)), (before, after), "{class:?}");
         }
     }
 

@@ -107,15 +107,8 @@ impl CallError {
     pub(crate) fn new(class: Class, message: &str) -> Self {
         let raw: String = message.chars().take(MAX_RAW).collect();
         let message = raw.split(|c: char| c.is_whitespace() || c.is_control());
-        let message = message
-            .filter(|word| !word.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ");
-        Self {
-            class,
-            message,
-            retry_after: None,
-        }
+        let message = message.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        Self { class, message, retry_after: None }
     }
 
     /// This error without a secret that the provider may have repeated, and short.
@@ -138,22 +131,13 @@ mod tests {
     #[test]
     fn message_shows_no_secret_also_where_it_would_be_cut() {
         let error = CallError::new(Class::Auth, "wrong key\n sk-secret here");
-        assert_eq!(
-            error.presentable(Some("sk-secret")).message,
-            "wrong key *** here"
-        );
+        assert_eq!(error.presentable(Some("sk-secret")).message, "wrong key *** here");
 
         let long = format!("{} sk-secret", "x".repeat(MAX_MESSAGE - 4));
-        let message = CallError::new(Class::Auth, &long)
-            .presentable(Some("sk-secret"))
-            .message;
+        let message = CallError::new(Class::Auth, &long).presentable(Some("sk-secret")).message;
         assert!(!message.contains("sk-"), "{message}");
         assert_eq!(
-            CallError::new(Class::Auth, &"ü".repeat(900))
-                .presentable(None)
-                .message
-                .chars()
-                .count(),
+            CallError::new(Class::Auth, &"ü".repeat(900)).presentable(None).message.chars().count(),
             501
         );
     }

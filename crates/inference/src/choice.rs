@@ -22,10 +22,7 @@ pub(crate) struct Choice {
 
 impl Choice {
     fn new(provider: &str, model: &str) -> Self {
-        Self {
-            provider: provider.to_owned(),
-            model: model.to_owned(),
-        }
+        Self { provider: provider.to_owned(), model: model.to_owned() }
     }
 
     /// `provider/model`.
@@ -45,22 +42,14 @@ impl Preference<'_> {
     /// Preferred first; those without a place come before the first demo, else by name.
     pub(crate) fn sort(&self, offers: &mut [Offer]) {
         let place = |offer: &Offer| self.order.iter().position(|name| *name == offer.provider);
-        let demos = offers
-            .iter()
-            .filter(|offer| offer.demo)
-            .filter_map(place)
-            .min();
+        let demos = offers.iter().filter(|offer| offer.demo).filter_map(place).min();
         let unnamed = demos.unwrap_or(self.order.len());
         offers.sort_by_key(|offer| match place(offer) {
             Some(place) if demos.is_none_or(|demo| place < demo) => {
                 (place, 0, offer.provider.clone())
             }
             Some(place) => (place, 2, offer.provider.clone()),
-            None => (
-                unnamed,
-                if offer.demo { 3 } else { 1 },
-                offer.provider.clone(),
-            ),
+            None => (unnamed, if offer.demo { 3 } else { 1 }, offer.provider.clone()),
         });
     }
 
@@ -80,25 +69,15 @@ pub(crate) fn available(offers: &[Offer]) -> Vec<String> {
         let full = |model: &String| format!("{}/{model}", offer.provider);
         offer.models.iter().map(full).collect::<Vec<_>>()
     };
-    offers
-        .iter()
-        .filter(|offer| offer.available)
-        .flat_map(names)
-        .collect()
+    offers.iter().filter(|offer| offer.available).flat_map(names).collect()
 }
 
 fn first_available(offers: &[Offer]) -> Option<Choice> {
-    offers
-        .iter()
-        .filter(|offer| offer.available)
-        .find_map(|offer| {
-            // Local servers list models that only embed; asked to talk they fail.
-            let model = offer
-                .models
-                .iter()
-                .find(|model| !model.to_lowercase().contains("embed"))?;
-            Some(Choice::new(&offer.provider, model))
-        })
+    offers.iter().filter(|offer| offer.available).find_map(|offer| {
+        // Local servers list models that only embed; asked to talk they fail.
+        let model = offer.models.iter().find(|model| !model.to_lowercase().contains("embed"))?;
+        Some(Choice::new(&offer.provider, model))
+    })
 }
 
 fn named(name: &str, offers: &[Offer]) -> Option<Choice> {
@@ -133,14 +112,9 @@ mod tests {
 
     fn resolve(model: &str, default_model: Option<&str>, mut offers: Vec<Offer>) -> Option<String> {
         let order = crate::Config::default().prefer;
-        let preference = Preference {
-            default_model,
-            order: &order,
-        };
+        let preference = Preference { default_model, order: &order };
         preference.sort(&mut offers);
-        preference
-            .resolve(model, &offers)
-            .map(|choice| choice.full_name())
+        preference.resolve(model, &offers).map(|choice| choice.full_name())
     }
 
     fn some(name: &str) -> Option<String> {
@@ -157,20 +131,14 @@ mod tests {
             ]
         };
         assert_eq!(resolve("default", None, all()), some("openai/gpt"));
-        assert_eq!(
-            resolve("default", Some("ollama/llama"), all()),
-            some("ollama/llama")
-        );
+        assert_eq!(resolve("default", Some("ollama/llama"), all()), some("ollama/llama"));
         assert_eq!(resolve("default", Some("gone/x"), all()), None);
         let without_key = vec![
             offer("openai", &["gpt"], false),
             offer("ollama", &["nomic-embed-text", "llama"], true),
         ];
         assert_eq!(resolve("default", None, without_key), some("ollama/llama"));
-        let alone = vec![
-            offer("openai", &["gpt"], false),
-            offer("demo", &["demo"], true),
-        ];
+        let alone = vec![offer("openai", &["gpt"], false), offer("demo", &["demo"], true)];
         assert_eq!(resolve("default", None, alone), some("demo/demo"));
     }
 
@@ -202,10 +170,7 @@ mod tests {
 
     #[test]
     fn only_what_can_be_asked_is_available() {
-        let offers = [
-            offer("openai", &["gpt"], false),
-            offer("ollama", &["a", "b"], true),
-        ];
+        let offers = [offer("openai", &["gpt"], false), offer("ollama", &["a", "b"], true)];
         assert_eq!(available(&offers), ["ollama/a", "ollama/b"]);
     }
 }

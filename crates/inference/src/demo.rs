@@ -39,33 +39,12 @@ fn complete(call: Call<'_>, sink: &mut dyn Sink) -> Completion {
     for word in answer.text.split_inclusive(' ') {
         sink.take(Piece::Text(word));
     }
-    let finish = if answer.tool_calls.is_empty() {
-        Finish::Stop
-    } else {
-        Finish::ToolCalls
-    };
-    let asked = call
-        .request
-        .messages
-        .iter()
-        .map(Message::joined_text)
-        .map(|text| words(&text))
-        .sum();
-    let called: u64 = answer
-        .tool_calls
-        .iter()
-        .map(|call| words(&call.arguments))
-        .sum();
-    let usage = Usage {
-        input_tokens: asked,
-        output_tokens: words(&answer.text) + called,
-    };
-    Completion {
-        text: answer.text,
-        tool_calls: answer.tool_calls,
-        finish,
-        usage,
-    }
+    let finish = if answer.tool_calls.is_empty() { Finish::Stop } else { Finish::ToolCalls };
+    let asked =
+        call.request.messages.iter().map(Message::joined_text).map(|text| words(&text)).sum();
+    let called: u64 = answer.tool_calls.iter().map(|call| words(&call.arguments)).sum();
+    let usage = Usage { input_tokens: asked, output_tokens: words(&answer.text) + called };
+    Completion { text: answer.text, tool_calls: answer.tool_calls, finish, usage }
 }
 
 /// Words stand for tokens.

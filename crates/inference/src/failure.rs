@@ -6,17 +6,11 @@ use crate::call::{CallError, Class};
 
 /// The outcome of a call that its provider did not answer.
 pub(crate) fn outcome(provider: &str, place: &str, error: &CallError) -> InferenceOutcome {
-    failed(
-        &format!("provider_{}", error.class.as_str()),
-        explain(provider, place, error),
-    )
+    failed(&format!("provider_{}", error.class.as_str()), explain(provider, place, error))
 }
 
 pub(crate) fn failed(code: &str, message: String) -> InferenceOutcome {
-    InferenceOutcome::Failed(InferenceError {
-        code: code.to_owned(),
-        message,
-    })
+    InferenceOutcome::Failed(InferenceError { code: code.to_owned(), message })
 }
 
 /// Which provider, what happened, what to do.

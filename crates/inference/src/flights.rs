@@ -26,18 +26,8 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(metadata: &Metadata, id: Uuid) -> Self {
-        let Metadata {
-            tenant,
-            channel,
-            conversation,
-            ..
-        } = metadata.clone();
-        Self {
-            tenant,
-            channel,
-            conversation,
-            id,
-        }
+        let Metadata { tenant, channel, conversation, .. } = metadata.clone();
+        Self { tenant, channel, conversation, id }
     }
 }
 
@@ -72,17 +62,8 @@ impl Flights {
         if inner.ended.contains(&run) {
             cancelled.cancel();
         }
-        inner
-            .flying
-            .entry(run.clone())
-            .or_default()
-            .push((call, cancelled.clone()));
-        Flight {
-            flights: self,
-            run,
-            ticket: call,
-            cancelled,
-        }
+        inner.flying.entry(run.clone()).or_default().push((call, cancelled.clone()));
+        Flight { flights: self, run, ticket: call, cancelled }
     }
 
     /// Cuts off what a run has in flight.
@@ -177,10 +158,7 @@ mod tests {
 
     fn run(tenant: TenantId) -> Run {
         let token = |text| Token::parse(text).unwrap();
-        Run::new(
-            &Metadata::at(tenant, token("web"), token("c1")),
-            Uuid::from_u128(1),
-        )
+        Run::new(&Metadata::at(tenant, token("web"), token("c1")), Uuid::from_u128(1))
     }
 
     #[test]
@@ -199,11 +177,6 @@ mod tests {
     fn call_that_comes_after_the_end_does_not_start() {
         let flights = Flights::default();
         flights.end(run(LOCAL_TENANT));
-        assert!(
-            flights
-                .enter(run(LOCAL_TENANT), Uuid::from_u128(2))
-                .cancelled
-                .is_cancelled()
-        );
+        assert!(flights.enter(run(LOCAL_TENANT), Uuid::from_u128(2)).cancelled.is_cancelled());
     }
 }

@@ -63,10 +63,7 @@ impl HttpProvider {
         secrets: Secrets,
     ) -> Self {
         let host = address.host_str().unwrap_or_default();
-        let port = address
-            .port()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default();
+        let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
         Self {
             client,
             codec,
@@ -91,15 +88,9 @@ impl HttpProvider {
     async fn ask(&self, call: Call<'_>, sink: &mut dyn Sink) -> Result<Completion, CallError> {
         let key = self.key()?;
         let key = key.as_ref().map(ExposeSecret::expose_secret);
-        let request = self
-            .client
-            .post(format!("{}{}", self.base, self.codec.path(call)));
-        let request = request
-            .headers(self.codec.headers(key))
-            .body(self.codec.body(call));
-        self.answer(request, sink)
-            .await
-            .map_err(|error| error.presentable(key))
+        let request = self.client.post(format!("{}{}", self.base, self.codec.path(call)));
+        let request = request.headers(self.codec.headers(key)).body(self.codec.body(call));
+        self.answer(request, sink).await.map_err(|error| error.presentable(key))
     }
 
     async fn answer(
@@ -115,13 +106,7 @@ impl HttpProvider {
                 .await
                 .map_err(|_| self.silent())??;
             let data = String::from_utf8_lossy(&body);
-            decoder.event(
-                Event {
-                    name: None,
-                    data: &data,
-                },
-                sink,
-            )?;
+            decoder.event(Event { name: None, data: &data }, sink)?;
             return decoder.end();
         }
         self.stream(response, decoder, first_byte, sink).await
@@ -142,21 +127,16 @@ impl HttpProvider {
                 Progress::Over => break,
                 Progress::Finished => timeout(AFTER_FINISH, events.next()).await.unwrap_or(None),
                 Progress::More if began => events.next().await,
-                Progress::More => timeout_at(first_byte, events.next())
-                    .await
-                    .map_err(|_| self.silent())?,
+                Progress::More => {
+                    timeout_at(first_byte, events.next()).await.map_err(|_| self.silent())?
+                }
             };
             match next {
                 Some(Ok(event)) => {
                     began = true;
                     let data = event.data.unwrap_or_default();
-                    progress = decoder.event(
-                        Event {
-                            name: event.event.as_deref(),
-                            data: &data,
-                        },
-                        sink,
-                    )?;
+                    progress =
+                        decoder.event(Event { name: event.event.as_deref(), data: &data }, sink)?;
                 }
                 Some(Err(_)) if progress == Progress::Finished => break,
                 Some(Err(error)) => return Err(broken(error)),
@@ -169,29 +149,21 @@ impl HttpProvider {
 
     /// Sends a request; an error status is an error.
     async fn send(&self, request: RequestBuilder, until: Instant) -> Result<Response, CallError> {
-        let sent = timeout_at(until, request.send())
-            .await
-            .map_err(|_| self.silent())?;
+        let sent = timeout_at(until, request.send()).await.map_err(|_| self.silent())?;
         let response = sent.map_err(|error| CallError::new(Class::Transport, &reason(error)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
             return Ok(response);
         }
         // What cannot be read of a refusal is not worth another error.
-        let body = timeout(
-            self.patience.idle.min(Duration::from_secs(5)),
-            read(response, MAX_BODY),
-        )
-        .await;
+        let body =
+            timeout(self.patience.idle.min(Duration::from_secs(5)), read(response, MAX_BODY)).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
         Err(self.codec.refusal(status, &headers, &body))
     }
 
     fn silent(&self) -> CallError {
-        let message = format!(
-            "nothing came within {} s",
-            self.patience.first_byte.as_secs_f32()
-        );
+        let message = format!("nothing came within {} s", self.patience.first_byte.as_secs_f32());
         CallError::new(Class::Timeout, &message)
     }
 }
@@ -209,9 +181,7 @@ impl Provider for HttpProvider {
         Box::pin(async {
             let key = self.key()?;
             let key = key.as_ref().map(ExposeSecret::expose_secret);
-            let request = self
-                .client
-                .get(format!("{}{}", self.base, self.codec.models_path()));
+            let request = self.client.get(format!("{}{}", self.base, self.codec.models_path()));
             let listed = async {
                 let request = request.headers(self.codec.headers(key));
                 let response = self.send(request, Instant::now() + DISCOVERY).await?;
@@ -220,9 +190,7 @@ impl Provider for HttpProvider {
                     .map_err(|_| self.silent())??;
                 self.codec.models(&body)
             };
-            listed
-                .await
-                .map_err(|error: CallError| error.presentable(key))
+            listed.await.map_err(|error: CallError| error.presentable(key))
         })
     }
 
@@ -237,10 +205,7 @@ impl Provider for HttpProvider {
 }
 
 fn is_json(response: &Response) -> bool {
-    let content_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.starts_with("application/json"))
 }
 
@@ -260,11 +225,7 @@ fn pieces(response: Response, patience: Patience) -> impl Stream<Item = Result<B
     let body = response.bytes_stream().boxed();
     let pieces = stream::unfold((body, 0), move |(mut body, read)| async move {
         // Some servers send the headers at once and think then.
-        let idle = if read == 0 {
-            patience.first_byte.max(patience.idle)
-        } else {
-            patience.idle
-        };
+        let idle = if read == 0 { patience.first_byte.max(patience.idle) } else { patience.idle };
         let piece = match timeout(idle, body.next()).await {
             Err(_) => Err(Break::Idle(idle)),
             Ok(None) => return None,

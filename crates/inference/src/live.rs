@@ -88,27 +88,12 @@ pub(crate) fn live<'a>(
 ) -> (Live, Publisher<'a>) {
     let (sender, signals) = unbounded_channel();
     let provider = provider.to_owned();
-    let live = Live {
-        signals: sender,
-        provider,
-        started: Instant::now(),
-        begun: false,
-        heard: false,
-    };
+    let live =
+        Live { signals: sender, provider, started: Instant::now(), begun: false, heard: false };
     let gathered = String::new();
     (
         live,
-        Publisher {
-            bus,
-            request,
-            now,
-            coalesce,
-            signals,
-            attempt,
-            number: 0,
-            offset: 0,
-            gathered,
-        },
+        Publisher { bus, request, now, coalesce, signals, attempt, number: 0, offset: 0, gathered },
     )
 }
 
@@ -157,17 +142,10 @@ impl Publisher<'_> {
 
     async fn publish(&mut self, delta: ChunkDelta) {
         let request = self.request;
-        let chunk = InferenceChunk {
-            call: request.id,
-            attempt: self.attempt,
-            delta,
-        };
+        let chunk = InferenceChunk { call: request.id, attempt: self.attempt, delta };
         let mut event = request.reply(chunk, (self.now)());
         // A reply's id is for the one answer; pieces are many.
-        event.id = derived_id(
-            request.id,
-            &format!("chunk {} {}", self.attempt, self.number),
-        );
+        event.id = derived_id(request.id, &format!("chunk {} {}", self.attempt, self.number));
         event.metadata.traceparent = Some(traceparent(request.correlation_id, event.id));
         self.number += 1;
         self.bus.publish_chunk(&event).await;

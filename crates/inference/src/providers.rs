@@ -55,15 +55,7 @@ impl Providers {
     ) -> Result<Self, Error> {
         let client = http::client().map_err(Error::Client)?;
         let (bus, entries) = (bus.clone(), RwLock::default());
-        let this = Self {
-            bus,
-            config,
-            client,
-            secrets,
-            catalog,
-            entries,
-            look: Notify::new(),
-        };
+        let this = Self { bus, config, client, secrets, catalog, entries, look: Notify::new() };
         this.reload();
         this.discover().await;
         this.publish().await;
@@ -124,10 +116,7 @@ impl Providers {
     }
 
     fn offers(&self, entries: &BTreeMap<String, Entry>) -> Vec<Offer> {
-        let mut offers: Vec<_> = entries
-            .iter()
-            .map(|(name, entry)| entry.offer(name))
-            .collect();
+        let mut offers: Vec<_> = entries.iter().map(|(name, entry)| entry.offer(name)).collect();
         self.preference().sort(&mut offers);
         offers
     }
@@ -149,10 +138,7 @@ impl Providers {
             let before = std::mem::take(entries);
             entries.extend(settings.iter().filter_map(|(name, settings)| {
                 let same = before.get(name).filter(|entry| entry.settings == *settings);
-                Some((
-                    name.clone(),
-                    same.cloned().or_else(|| self.build(name, settings))?,
-                ))
+                Some((name.clone(), same.cloned().or_else(|| self.build(name, settings))?))
             }));
         });
     }
@@ -165,9 +151,7 @@ impl Providers {
                     let codec =
                         Box::new(OpenAiChat::of_host(address.host_str().unwrap_or_default()));
                     let (client, secrets) = (self.client.clone(), Arc::clone(&self.secrets));
-                    Arc::new(HttpProvider::new(
-                        client, codec, endpoint, &address, secrets,
-                    ))
+                    Arc::new(HttpProvider::new(client, codec, endpoint, &address, secrets))
                 }
                 Err(reason) => {
                     tracing::error!(
@@ -179,11 +163,7 @@ impl Providers {
                 }
             },
         };
-        Some(Entry {
-            settings: settings.clone(),
-            provider,
-            found: None,
-        })
+        Some(Entry { settings: settings.clone(), provider, found: None })
     }
 
     /// Asks the providers that want it for their models, all at once.
@@ -227,11 +207,7 @@ impl Providers {
 
     async fn publish(&self) {
         let models = self.available();
-        if let Err(error) = self
-            .bus
-            .put_setting(Bucket::Tools, MODEL_LIST, &models)
-            .await
-        {
+        if let Err(error) = self.bus.put_setting(Bucket::Tools, MODEL_LIST, &models).await {
             tracing::warn!(error = %Chain(&error), "the list of models could not be published");
         }
     }

@@ -32,19 +32,11 @@ pub struct Endpoint {
     pub discover: bool,
     /// Longest wait for the answer to begin; `None` is 15 s, and 120 s on this machine, where
     /// a model may have to be loaded first.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "humantime_serde"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub first_byte_timeout: Option<Duration>,
     /// Longest silence within an answer; `None` is 20 s, and 60 s on this machine.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "humantime_serde"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub idle_timeout: Option<Duration>,
 }
@@ -75,7 +67,7 @@ impl Endpoint {
         if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
             // Settings are readable on the bus.
             return Err(
-                "base_url holds credentials or a query; name a secret with api_key_env".to_owned(),
+                "base_url holds credentials or a query; name a secret with api_key_env".to_owned()
             );
         }
         Ok(url)
@@ -83,18 +75,10 @@ impl Endpoint {
 
     /// Timeouts for a server at this address.
     pub(crate) fn patience(&self, address: &Url) -> Patience {
-        let (first_byte, idle) = if is_loopback(address) {
-            (120, 60)
-        } else {
-            (15, 20)
-        };
+        let (first_byte, idle) = if is_loopback(address) { (120, 60) } else { (15, 20) };
         Patience {
-            first_byte: self
-                .first_byte_timeout
-                .unwrap_or_else(|| Duration::from_secs(first_byte)),
-            idle: self
-                .idle_timeout
-                .unwrap_or_else(|| Duration::from_secs(idle)),
+            first_byte: self.first_byte_timeout.unwrap_or_else(|| Duration::from_secs(first_byte)),
+            idle: self.idle_timeout.unwrap_or_else(|| Duration::from_secs(idle)),
         }
     }
 }
@@ -137,12 +121,7 @@ mod tests {
 
         let demo = serde_json::json!({ "kind": "demo", "models": ["demo"] });
         let read: ProviderSettings = serde_json::from_value(demo).unwrap();
-        assert_eq!(
-            read,
-            ProviderSettings::Demo(DemoSettings {
-                models: vec!["demo".to_owned()]
-            })
-        );
+        assert_eq!(read, ProviderSettings::Demo(DemoSettings { models: vec!["demo".to_owned()] }));
     }
 
     #[test]
@@ -164,11 +143,7 @@ mod tests {
         ] {
             let endpoint = endpoint(url);
             let patience = endpoint.patience(&endpoint.address().unwrap());
-            assert_eq!(
-                patience.first_byte,
-                Duration::from_secs(first_byte),
-                "{url}"
-            );
+            assert_eq!(patience.first_byte, Duration::from_secs(first_byte), "{url}");
         }
     }
 }

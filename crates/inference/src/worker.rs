@@ -33,9 +33,7 @@ pub struct Inference {
 
 impl std::fmt::Debug for Inference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inference")
-            .field("available", &self.available())
-            .finish_non_exhaustive()
+        f.debug_struct("Inference").field("available", &self.available()).finish_non_exhaustive()
     }
 }
 
@@ -53,25 +51,12 @@ impl Inference {
     ) -> Result<Self, Error> {
         let catalog = Catalog::follow(bus, Bucket::Config, "provider", stop.clone()).await?;
         let news = flights::news(bus, Start::New).await?;
-        let coalesce = Coalesce {
-            time: config.coalesce,
-            bytes: config.coalesce_bytes.get(),
-        };
+        let coalesce = Coalesce { time: config.coalesce, bytes: config.coalesce_bytes.get() };
         let max_in_flight = config.max_in_flight.get();
         let providers = Providers::open(bus, config, secrets, catalog).await?;
-        let worker = Worker {
-            bus: bus.clone(),
-            providers,
-            flights: Flights::default(),
-            coalesce,
-            now,
-        };
-        Ok(Self {
-            worker: Arc::new(worker),
-            news,
-            max_in_flight,
-            stop,
-        })
+        let worker =
+            Worker { bus: bus.clone(), providers, flights: Flights::default(), coalesce, now };
+        Ok(Self { worker: Arc::new(worker), news, max_in_flight, stop })
     }
 
     /// `provider/model` of everything that can be asked now, preferred first.
@@ -92,24 +77,10 @@ impl Inference {
     /// # Errors
     /// [`Error::Bus`] when the consumer does not exist: run `nexus bus apply`.
     pub async fn run(self) -> Result<(), Error> {
-        let Self {
-            worker,
-            news,
-            max_in_flight,
-            stop,
-        } = self;
-        let limits = Limits {
-            concurrency: max_in_flight,
-            ..Limits::default()
-        };
-        let runner = Runner::new(
-            &worker.bus,
-            CONSUMER,
-            Arc::clone(&worker),
-            limits,
-            worker.now,
-            stop,
-        );
+        let Self { worker, news, max_in_flight, stop } = self;
+        let limits = Limits { concurrency: max_in_flight, ..Limits::default() };
+        let runner =
+            Runner::new(&worker.bus, CONSUMER, Arc::clone(&worker), limits, worker.now, stop);
         // These go on while calls in hand are finished.
         let background = async {
             tokio::join!(
@@ -146,12 +117,7 @@ impl Handler for Worker {
         let started = Instant::now();
         let (model, outcome) = Box::pin(self.outcome(event, delivery, started)).await;
         failpoint::hit("inference.after_call");
-        Ok(Some(self.response(
-            event,
-            model,
-            outcome,
-            started.elapsed(),
-        )))
+        Ok(Some(self.response(event, model, outcome, started.elapsed())))
     }
 
     fn give_up(
@@ -174,12 +140,7 @@ impl Worker {
         duration: Duration,
     ) -> Event<InferenceResponse> {
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let response = InferenceResponse {
-            call: event.id,
-            model,
-            outcome,
-            duration_ms,
-        };
+        let response = InferenceResponse { call: event.id, model, outcome, duration_ms };
         let mut reply = event.reply(response, (self.now)());
         if reply.encode().len() > MAX_RESPONSE {
             let message = format!(
@@ -212,9 +173,7 @@ impl Worker {
                 failure::failed("unknown_model", self.unknown(&request.model)),
             );
         };
-        let flight = self
-            .flights
-            .enter(Run::new(&event.metadata, event.correlation_id), event.id);
+        let flight = self.flights.enter(Run::new(&event.metadata, event.correlation_id), event.id);
         let asked = self.ask(event, delivery, &choice, provider.as_ref(), started);
         let result = tokio::select! {
             biased;
@@ -223,17 +182,9 @@ impl Worker {
         };
         let outcome = match result {
             None => InferenceOutcome::Cancelled,
-            Some(Ok(Completion {
-                text,
-                tool_calls,
-                finish,
-                usage,
-            })) => InferenceOutcome::Completed {
-                text,
-                tool_calls,
-                finish,
-                usage,
-            },
+            Some(Ok(Completion { text, tool_calls, finish, usage })) => {
+                InferenceOutcome::Completed { text, tool_calls, finish, usage }
+            }
             Some(Err(error)) => {
                 if error.class == Class::Transport {
                     self.providers.doubt();
@@ -259,31 +210,16 @@ impl Worker {
         let earlier =
             u32::try_from(delivery.attempt.saturating_sub(1)).unwrap_or(u32::MAX / STARTS);
         let first = earlier.saturating_mul(STARTS).saturating_add(1);
-        let (mut sink, publisher) = live(
-            &self.bus,
-            event,
-            &choice.provider,
-            first,
-            self.coalesce,
-            self.now,
-        );
+        let (mut sink, publisher) =
+            live(&self.bus, event, &choice.provider, first, self.coalesce, self.now);
         if earlier > 0 {
             // Somebody may have seen what a killed worker had said.
             sink.restart(first);
         }
-        let call = Call {
-            model: &choice.model,
-            request: &event.payload,
-        };
+        let call = Call { model: &choice.model, request: &event.payload };
         let deadline = started + limit;
-        let attempts = Attempts {
-            name: &choice.provider,
-            provider,
-            call,
-            id: event.id,
-            first,
-            deadline,
-        };
+        let attempts =
+            Attempts { name: &choice.provider, provider, call, id: event.id, first, deadline };
         let calling = async {
             let late = || {
                 CallError::new(
@@ -291,9 +227,7 @@ impl Worker {
                     &format!("no whole answer within {} s", limit.as_secs_f32()),
                 )
             };
-            timeout_at(deadline, attempts.run(sink))
-                .await
-                .unwrap_or_else(|_| Err(late()))
+            timeout_at(deadline, attempts.run(sink)).await.unwrap_or_else(|_| Err(late()))
         };
         // The sink is dropped with the call, which ends the publisher.
         let (result, ()) = tokio::join!(calling, publisher.run());
@@ -310,10 +244,7 @@ impl Worker {
         const SHOWN: usize = 20;
         let more = if available.len() > SHOWN { ", ..." } else { "" };
         let shown: Vec<&str> = available.iter().map(String::as_str).take(SHOWN).collect();
-        format!(
-            "There is no model {model:?}. There are: {}{more}.",
-            shown.join(", ")
-        )
+        format!("There is no model {model:?}. There are: {}{more}.", shown.join(", "))
     }
 }
 

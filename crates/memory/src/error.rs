@@ -29,7 +29,9 @@ impl Fault for Error {
             Self::Store(_) => Disposition::Retry(Duration::from_secs(1)),
             // A value that the database refuses (22, 23) is refused again; all else may pass.
             Self::Query { source: sqlx::Error::Database(refused), .. }
-                if refused.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
+                if refused
+                    .code()
+                    .is_some_and(|code| code.starts_with("22") || code.starts_with("23")) =>
             {
                 Disposition::Reject
             }

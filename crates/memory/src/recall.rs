@@ -32,11 +32,13 @@ impl Handler for Recall {
         let end = Instant::now() + Duration::from_millis(recall.wait_ms);
         loop {
             let learned = mind.learned.notified();
-            let (turns, newest) = interactions::recent(&mind.store, &event.metadata, recall).await?;
+            let (turns, newest) =
+                interactions::recent(&mind.store, &event.metadata, recall).await?;
             let complete = newest >= recall.no_older_than;
             if complete || Instant::now() >= end {
-                let degraded = (!complete)
-                    .then(|| format!("the reply at sequence {} is not recorded yet", recall.no_older_than));
+                let degraded = (!complete).then(|| {
+                    format!("the reply at sequence {} is not recorded yet", recall.no_older_than)
+                });
                 let answer = MemoryRecalled { call: event.id, turns, degraded };
                 return Ok(Some(event.reply(answer, (mind.now)())));
             }

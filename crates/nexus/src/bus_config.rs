@@ -26,8 +26,11 @@ const FILES: [(&str, &str); 9] = files![
 /// The spec from a folder, or the one that is compiled in.
 pub(crate) fn spec(folder: Option<&Path>, durability: Durability) -> Result<Spec> {
     match folder {
-        Some(folder) => Spec::read_folder(folder, durability).context("reading the bus configuration"),
-        None => Spec::read(FILES.into_iter(), durability).context("reading the built-in bus configuration"),
+        Some(folder) => {
+            Spec::read_folder(folder, durability).context("reading the bus configuration")
+        }
+        None => Spec::read(FILES.into_iter(), durability)
+            .context("reading the built-in bus configuration"),
     }
 }
 
@@ -38,7 +41,8 @@ mod tests {
     #[test]
     fn the_compiled_in_configuration_is_the_folder() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
-        let (inside, outside) = (spec(None, Durability::Interval), spec(Some(&folder), Durability::Interval));
+        let (inside, outside) =
+            (spec(None, Durability::Interval), spec(Some(&folder), Durability::Interval));
         let sorted = |spec: Spec| {
             let mut entries = spec.entries().to_vec();
             entries.sort_by(|a, b| a.key.cmp(&b.key));

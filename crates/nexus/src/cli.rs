@@ -107,7 +107,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
     let long_lived = matches!(cli.command, Command::Up | Command::Worker { .. });
     telemetry::start(cli.global.log_format, long_lived);
     match cli.command {
-        Command::Up => up::up(settings).await,
+        Command::Up => Box::pin(up::up(settings)).await,
         Command::Worker { roles } => up::worker(settings, roles).await,
         Command::Ask(options) => commands::ask::run(&settings, options, json).await,
         Command::Tail(options) => commands::tail::run(&settings, &options, json).await,
@@ -136,7 +136,9 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
         return Ok(at);
     }
     let ago = humantime::parse_duration(text).map_err(|_| {
-        Misuse(format!("{text:?} is neither a duration such as 24h nor a moment such as 2026-11-20T12:00:00Z"))
+        Misuse(format!(
+            "{text:?} is neither a duration such as 24h nor a moment such as 2026-11-20T12:00:00Z"
+        ))
     })?;
     let micros = i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
     Ok(Timestamp::from_micros(now.as_micros().saturating_sub(micros)))
@@ -144,5 +146,8 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
 
 /// An id on the command line.
 pub(crate) fn id(text: &str) -> Result<Uuid> {
-    text.parse().map_err(|_| Misuse(format!("{text:?} is no id; ids look like 0192f0c1-2b3c-7d4e-8f50-123456789abc")).into())
+    text.parse().map_err(|_| {
+        Misuse(format!("{text:?} is no id; ids look like 0192f0c1-2b3c-7d4e-8f50-123456789abc"))
+            .into()
+    })
 }

@@ -67,11 +67,13 @@ impl Settings {
         if global.config.is_some() && !file.exists() {
             return Err(Misuse(format!("there is no configuration file {}", file.display())).into());
         }
-        let mut figment = Figment::from(Serialized::defaults(defaults)).merge(Toml::file(file)).merge(env);
+        let mut figment =
+            Figment::from(Serialized::defaults(defaults)).merge(Toml::file(file)).merge(env);
         if let Some(data) = &global.data {
             figment = figment.merge(("data", data));
         }
-        let config: Config = figment.extract().map_err(|error| Misuse(format!("configuration: {error}")))?;
+        let config: Config =
+            figment.extract().map_err(|error| Misuse(format!("configuration: {error}")))?;
         Ok(Self { config, figment })
     }
 
@@ -109,6 +111,6 @@ pub(crate) fn secret(name: &str) -> Option<SecretString> {
 }
 
 /// [`secret`], for workers that look up the names that the configuration gives.
-pub(crate) fn secrets() -> Arc<dyn Fn(&str) -> Option<SecretString> + Send + Sync> {
+pub(crate) fn secrets() -> nexus_inference::Secrets {
     Arc::new(secret)
 }

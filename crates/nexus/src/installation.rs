@@ -38,7 +38,11 @@ impl Installation {
         let config = &settings.config;
         let http = format!("http://{}", settings.http());
         if let (Some(nats_url), Some(database_url)) = (&config.nats_url, &config.database_url) {
-            return Ok(Self { http, nats_url: nats_url.clone(), database_url: database_url.clone() });
+            return Ok(Self {
+                http,
+                nats_url: nats_url.clone(),
+                database_url: database_url.clone(),
+            });
         }
         let path = place(&settings.data()?);
         let text = std::fs::read(&path).with_context(|| {
@@ -67,7 +71,9 @@ pub(crate) fn api_key(settings: &Settings) -> Result<SecretString> {
         return Ok(key);
     }
     let path = key_file(&settings.data()?);
-    read_key(&path)?.with_context(|| format!("no key: set NEXUS_API_KEY, or start `nexus up`, which writes {}", path.display()))
+    read_key(&path)?.with_context(|| {
+        format!("no key: set NEXUS_API_KEY, or start `nexus up`, which writes {}", path.display())
+    })
 }
 
 /// The local key, if there is one.
@@ -90,12 +96,13 @@ fn read_key(path: &Path) -> Result<Option<SecretString>> {
 /// Writes a file that only its owner can read, whole or not at all.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let context = || format!("writing {}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::create_dir_all(folder).with_context(context)?;
     let next = path.with_extension("next");
     let _ = std::fs::remove_file(&next);
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(&next).with_context(context)?;
+    let mut file =
+        options.write(true).create_new(true).mode(0o600).open(&next).with_context(context)?;
     file.write_all(bytes).with_context(context)?;
     file.sync_all().with_context(context)?;
     std::fs::rename(&next, path).with_context(context)

@@ -1,6 +1,10 @@
 //! The one binary of Nexus: command line, configuration, embedded servers, supervision.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks through them")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks through them"
+)]
 
 mod bus_config;
 mod cli;

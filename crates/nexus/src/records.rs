@@ -50,7 +50,12 @@ struct Line {
 impl Record {
     /// `None` when it is no event of a conversation.
     pub(crate) fn of(message: &Message) -> Option<Self> {
-        Self::new(message.sequence, message.stored_at, message.subject.clone(), message.bytes.to_vec())
+        Self::new(
+            message.sequence,
+            message.stored_at,
+            message.subject.clone(),
+            message.bytes.to_vec(),
+        )
     }
 
     fn new(sequence: u64, stored_at: Timestamp, subject: String, bytes: Vec<u8>) -> Option<Self> {
@@ -65,7 +70,9 @@ impl Record {
 
     pub(crate) fn emitter(&self) -> String {
         match self.kind {
-            Some(EventType::RequestsIncoming | EventType::RunsCancel) => self.head.metadata.channel.to_string(),
+            Some(EventType::RequestsIncoming | EventType::RunsCancel) => {
+                self.head.metadata.channel.to_string()
+            }
             Some(kind) => kind.emitter().to_owned(),
             None => "?".to_owned(),
         }
@@ -119,11 +126,15 @@ pub(crate) async fn request(bus: &Bus, id: Uuid) -> Result<Record> {
     // An id of version 7 holds its time: nothing before it needs to be read.
     let start = id.get_timestamp().map_or(Start::First, |at| {
         let (seconds, _) = at.to_unix();
-        Start::Time(Timestamp::from_micros(i64::try_from(seconds).unwrap_or(0).saturating_sub(600) * 1_000_000))
+        Start::Time(Timestamp::from_micros(
+            i64::try_from(seconds).unwrap_or(0).saturating_sub(600) * 1_000_000,
+        ))
     });
     let found = read(bus, vec![Pattern::kind(EventType::RequestsIncoming)], start).await?;
     let found = found.into_iter().find(|record| record.head.id == id);
-    found.with_context(|| format!("the log has no request {id}; `nexus tail --since 24h` shows what there is"))
+    found.with_context(|| {
+        format!("the log has no request {id}; `nexus tail --since 24h` shows what there is")
+    })
 }
 
 /// Writes an export.

@@ -49,7 +49,8 @@ impl Role {
 
     /// All that `nexus up` runs, in the order in which they come up: what others need comes first.
     pub(crate) fn all(config: &Config) -> Vec<Self> {
-        let mut roles = vec![Self::Tools, Self::Inference, Self::Memory, Self::Orchestrator, Self::Gateway];
+        let mut roles =
+            vec![Self::Tools, Self::Inference, Self::Memory, Self::Orchestrator, Self::Gateway];
         if config.osc.listen.is_some() {
             roles.push(Self::Osc);
         }
@@ -91,35 +92,41 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
     let opened = async {
         Ok::<Running, anyhow::Error>(match role {
             Role::Orchestrator => {
-                let worker = Orchestrator::open(&bus, nats_url, config.orchestrator, now, stop).await?;
-                Box::pin(async { Ok(worker.run().await?) })
+                let worker =
+                    Orchestrator::open(&bus, nats_url, config.orchestrator, now, stop).await?;
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Inference => {
-                let worker = Inference::open(&bus, config.inference, config::secrets(), now, stop).await?;
+                let worker =
+                    Inference::open(&bus, config.inference, config::secrets(), now, stop).await?;
                 tracing::info!(model = worker.default_model(), "model by default");
-                Box::pin(async { Ok(worker.run().await?) })
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Tools => {
                 let delay = Duration::from_millis(3 * config.durability.sync_interval_ms());
                 let worker = Tools::open(&bus, config.tools, Some(store), delay, now, stop).await?;
-                Box::pin(async { Ok(worker.run().await?) })
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Memory => {
                 let worker = Memory::open(&bus, config.memory, store, now, stop).await?;
-                Box::pin(async { Ok(worker.run().await?) })
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Gateway => {
-                let worker = Gateway::open(&bus, config.gateway, store, readiness, metrics, now, stop).await?;
-                Box::pin(async { Ok(worker.run().await?) })
+                let worker =
+                    Gateway::open(&bus, config.gateway, store, readiness, metrics, now, stop)
+                        .await?;
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Telegram => {
-                let token = config::secret("TELEGRAM_BOT_TOKEN").context("TELEGRAM_BOT_TOKEN is not set")?;
-                let worker = Telegram::open(&bus, config.telegram, LOCAL_TENANT, token, now, stop).await?;
-                Box::pin(async { Ok(worker.run().await?) })
+                let token = config::secret("TELEGRAM_BOT_TOKEN")
+                    .context("TELEGRAM_BOT_TOKEN is not set")?;
+                let worker =
+                    Telegram::open(&bus, config.telegram, LOCAL_TENANT, token, now, stop).await?;
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Osc => {
                 let worker = Osc::open(&bus, config.osc, verifier(store), now, stop).await?;
-                Box::pin(async { Ok(worker.run().await?) })
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
         })
     };
@@ -147,7 +154,11 @@ pub(crate) async fn supervise(role: Role, deps: Deps, first: Running) {
             return;
         }
         if let Err(error) = ended {
-            tracing::error!(worker = role.name(), error = format!("{error:#}"), "worker broke, starting it again");
+            tracing::error!(
+                worker = role.name(),
+                error = format!("{error:#}"),
+                "worker broke, starting it again"
+            );
         }
         running = loop {
             let _ = tokio::time::timeout(Duration::from_secs(1), deps.stop.cancelled()).await;
@@ -157,7 +168,11 @@ pub(crate) async fn supervise(role: Role, deps: Deps, first: Running) {
             match open(role, deps.clone()).await {
                 Ok(running) => break running,
                 Err(error) => {
-                    tracing::error!(worker = role.name(), error = format!("{error:#}"), "worker does not start");
+                    tracing::error!(
+                        worker = role.name(),
+                        error = format!("{error:#}"),
+                        "worker does not start"
+                    );
                 }
             }
         };

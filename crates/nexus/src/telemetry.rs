@@ -14,7 +14,9 @@ pub(crate) fn start(format: LogFormat, long_lived: bool) {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
-        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        LogFormat::Text => {
+            registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()
+        }
     };
     if let Err(error) = started {
         eprintln!("nexus: starting the log: {error}");

@@ -95,7 +95,13 @@ pub(crate) async fn worker(settings: Settings, chosen: Vec<Role>) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn deps(config: &Config, bus: Bus, nats_url: &str, store: Store, stop: &CancellationToken) -> Result<Deps> {
+fn deps(
+    config: &Config,
+    bus: Bus,
+    nats_url: &str,
+    store: Store,
+    stop: &CancellationToken,
+) -> Result<Deps> {
     Ok(Deps {
         config: config.clone(),
         bus,
@@ -152,7 +158,10 @@ async fn start_servers(config: &Config, data: &Path) -> Result<Option<Servers>> 
 /// Where server binaries may be: as configured, beside this binary, in the checkout that it was built in.
 pub(crate) fn server_folders(config: &Config) -> Vec<PathBuf> {
     let here = std::env::current_exe().ok();
-    let near = here.iter().flat_map(|exe| exe.ancestors().skip(1).take(4)).map(|folder| folder.join(".servers"));
+    let near = here
+        .iter()
+        .flat_map(|exe| exe.ancestors().skip(1).take(4))
+        .map(|folder| folder.join(".servers"));
     config.servers.iter().cloned().chain(near).collect()
 }
 
@@ -208,7 +217,10 @@ async fn wait_until_ready(address: SocketAddr, stop: &CancellationToken) -> Resu
         if answer.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
         }
-        anyhow::ensure!(Instant::now() < end && !stop.is_cancelled(), "{url} does not become ready");
+        anyhow::ensure!(
+            Instant::now() < end && !stop.is_cancelled(),
+            "{url} does not become ready"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -224,7 +236,8 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// A token that SIGTERM and SIGINT cancel; a second one ends the process at once.
 fn stop_on_signal() -> Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let token = stop.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

@@ -49,7 +49,10 @@ impl Deadlines {
     pub(crate) fn update(&mut self, key: &ConversationKey, waits: Vec<PendingCall>, now: Instant) {
         let before = self.waits.remove(key).unwrap_or_default();
         let known = |wait: &PendingCall| {
-            before.iter().find(|old| old.run == wait.run && old.call == wait.call).map(|old| old.due)
+            before
+                .iter()
+                .find(|old| old.run == wait.run && old.call == wait.call)
+                .map(|old| old.due)
         };
         let waits: Vec<Wait> = waits
             .into_iter()

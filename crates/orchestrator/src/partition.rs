@@ -111,7 +111,11 @@ impl Owner {
     }
 
     /// Works until stopped, fenced or cut off; an error means: claim again if it is still ours.
-    pub(crate) async fn run(mut self, mut reader: Reader, stop: CancellationToken) -> Result<(), Error> {
+    pub(crate) async fn run(
+        mut self,
+        mut reader: Reader,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (taken, mut saved) = (Instant::now(), Instant::now());
@@ -182,19 +186,27 @@ impl Owner {
         }
         let partition = self.fence.partition().to_string();
         let active = u32::try_from(self.deadlines.active()).unwrap_or(u32::MAX);
-        metrics::gauge!("nexus_orchestrator_active_runs", "partition" => partition).set(f64::from(active));
+        metrics::gauge!("nexus_orchestrator_active_runs", "partition" => partition)
+            .set(f64::from(active));
         Ok(())
     }
 
     /// Ends a run that cannot go on, by an input that every later replay sees too.
-    async fn give_up(&self, key: &ConversationKey, run: Uuid, code: &str, text: &str) -> Result<(), Error> {
+    async fn give_up(
+        &self,
+        key: &ConversationKey,
+        run: Uuid,
+        code: &str,
+        text: &str,
+    ) -> Result<(), Error> {
         let id = derived_id(run, code);
         let metadata = Metadata {
             causation_id: Some(run),
             traceparent: Some(traceparent(run, id)),
             ..Metadata::at(key.tenant, key.channel.clone(), key.conversation.clone())
         };
-        let cancel = RunCancel { run, reason: Some(text.to_owned()), failure: Some(code.to_owned()) };
+        let cancel =
+            RunCancel { run, reason: Some(text.to_owned()), failure: Some(code.to_owned()) };
         let event = Event::new(id, run, metadata, (self.shared.now)(), cancel);
         let subject = Subject::of(EventType::RunsCancel, &event.metadata);
         self.fence.publish(&subject, id, event.encode().into()).await?;
@@ -202,7 +214,8 @@ impl Owner {
     }
 
     async fn bury(&self, message: &Message, reason: String) {
-        let buried = self.bus.bury("orchestrator", message, "malformed", reason, (self.shared.now)()).await;
+        let buried =
+            self.bus.bury("orchestrator", message, "malformed", reason, (self.shared.now)()).await;
         if let Err(error) = buried {
             tracing::warn!(error = %Chain(&error), "the dead letter could not be stored");
         }
@@ -221,8 +234,12 @@ impl Owner {
                 self.unsaved = 0;
                 failpoint::hit("orchestrator.after_checkpoint");
             }
-            Ok(None) => tracing::debug!(partition = %self.fence.partition(), "another owner wrote a checkpoint"),
-            Err(error) => tracing::warn!(error = %Chain(&error), "checkpoint not written; the next start takes longer"),
+            Ok(None) => {
+                tracing::debug!(partition = %self.fence.partition(), "another owner wrote a checkpoint")
+            }
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), "checkpoint not written; the next start takes longer")
+            }
         }
     }
 }
@@ -233,7 +250,9 @@ async fn load(
     bus: &Bus,
     partition: Partition,
 ) -> Result<(Option<(State, Checkpoint)>, bool), Error> {
-    let Some(checkpoint) = shared.checkpoints.load(partition).await? else { return Ok((None, false)) };
+    let Some(checkpoint) = shared.checkpoints.load(partition).await? else {
+        return Ok((None, false));
+    };
     if checkpoint.engine != ENGINE {
         return Ok((None, false));
     }

@@ -11,12 +11,19 @@ use uuid::Uuid;
 /// What one stored message is to a partition's owner.
 pub(crate) enum Seen {
     /// The engine's input, and what it decided on it.
-    Input { key: ConversationKey, step: Step },
+    Input {
+        key: ConversationKey,
+        step: Step,
+    },
     /// Somebody took the partition at this sequence.
     Epoch,
     /// Nothing to decide on: a command, or a type that this version does not know.
-    Other { id: Option<Uuid> },
-    Malformed { reason: String },
+    Other {
+        id: Option<Uuid>,
+    },
+    Malformed {
+        reason: String,
+    },
 }
 
 /// Takes one stored message into the state.
@@ -87,7 +94,8 @@ impl Tail {
                 if let Verdict::Panicked(reason) = step.verdict {
                     self.malformed.push((message.clone(), reason));
                 }
-                self.expected.extend(step.commands.into_iter().map(|command| (key.clone(), command)));
+                self.expected
+                    .extend(step.commands.into_iter().map(|command| (key.clone(), command)));
                 // Decisions that are inputs too: runs.started and requests.processed.
                 self.stored.extend(id.map(|id| (id, message.bytes)));
             }
@@ -102,7 +110,9 @@ impl Tail {
     /// Runs for which the log has other commands than this engine decides.
     pub(crate) fn diverged(&self) -> Vec<(ConversationKey, Uuid)> {
         let differing = self.expected.iter().filter(|(_, command)| match &command.body {
-            Body::Ready(bytes) => self.stored.get(&command.id).is_some_and(|stored| stored != bytes),
+            Body::Ready(bytes) => {
+                self.stored.get(&command.id).is_some_and(|stored| stored != bytes)
+            }
             Body::Start(_) => false,
         });
         differing.map(|(key, command)| (key.clone(), command.run)).collect()

@@ -74,7 +74,12 @@ impl Orchestrator {
                 }
                 keep
             });
-            for partition in mine.iter().filter(|partition| !held.contains_key(partition)).copied().collect::<Vec<_>>() {
+            for partition in mine
+                .iter()
+                .filter(|partition| !held.contains_key(partition))
+                .copied()
+                .collect::<Vec<_>>()
+            {
                 let release = lost.child_token();
                 held.insert(partition, release.clone());
                 tasks.spawn(own(Arc::clone(&self.shared), bus.clone(), partition, release));
@@ -97,7 +102,12 @@ impl Orchestrator {
 }
 
 /// Holds one partition until it is released, fenced or cut off.
-async fn own(shared: Arc<Shared>, bus: Bus, partition: Partition, release: CancellationToken) -> Partition {
+async fn own(
+    shared: Arc<Shared>,
+    bus: Bus,
+    partition: Partition,
+    release: CancellationToken,
+) -> Partition {
     let held = async {
         let (owner, reader) = tokio::select! {
             () = release.cancelled() => return Ok(()),

@@ -95,11 +95,7 @@ impl Answer {
             }
             self.begin(chunk);
         }
-        let Some(live) = self
-            .live
-            .as_mut()
-            .filter(|live| live.attempt == chunk.attempt)
-        else {
+        let Some(live) = self.live.as_mut().filter(|live| live.attempt == chunk.attempt) else {
             return;
         };
         let Some(scalars) = live.scalars else { return };
@@ -107,11 +103,8 @@ impl Answer {
             live.scalars = None;
             return;
         };
-        let fresh: String = text
-            .chars()
-            .skip(usize::try_from(known).unwrap_or(usize::MAX))
-            .map(carried)
-            .collect();
+        let fresh: String =
+            text.chars().skip(usize::try_from(known).unwrap_or(usize::MAX)).map(carried).collect();
         if self.bytes + self.pending.len() + fresh.len() > MAX_LIVE_BYTES {
             live.scalars = None;
             return;
@@ -123,11 +116,7 @@ impl Answer {
     /// Starts to show a call, or shows it from its start again.
     fn begin(&mut self, chunk: &InferenceChunk) {
         self.reset();
-        self.live = Some(Live {
-            call: chunk.call,
-            attempt: chunk.attempt,
-            scalars: Some(0),
-        });
+        self.live = Some(Live { call: chunk.call, attempt: chunk.attempt, scalars: Some(0) });
     }
 
     fn reset(&mut self) {
@@ -214,10 +203,7 @@ impl Answer {
     /// Token messages `from` to `to`, both included, at most `max`, and the end when it has come.
     pub(crate) fn again(&self, req: &str, from: usize, to: usize, max: usize) -> Vec<Vec<u8>> {
         // What has not been sent comes by itself.
-        let end = to
-            .saturating_add(1)
-            .min(self.cursor)
-            .min(from.saturating_add(max));
+        let end = to.saturating_add(1).min(self.cursor).min(from.saturating_add(max));
         let mut datagrams = self.encoded(req, from, end);
         if !self.done_due {
             datagrams.extend(self.done(req));
@@ -228,35 +214,16 @@ impl Answer {
     fn encoded(&self, req: &str, from: usize, end: usize) -> Vec<Vec<u8>> {
         let tokens = self.tokens.iter().enumerate().take(end).skip(from);
         tokens
-            .map(|(seq, (kind, text))| {
-                Reply::Token {
-                    req,
-                    seq,
-                    kind: *kind,
-                    text,
-                }
-                .encode()
-            })
+            .map(|(seq, (kind, text))| Reply::Token { req, seq, kind: *kind, text }.encode())
             .collect()
     }
 
     fn done(&self, req: &str) -> Option<Vec<u8>> {
-        self.ended.map(|status| {
-            Reply::Done {
-                req,
-                total: self.tokens.len(),
-                status,
-            }
-            .encode()
-        })
+        self.ended.map(|status| Reply::Done { req, total: self.tokens.len(), status }.encode())
     }
 }
 
 /// The character as OSC can carry it: its strings end at the first zero.
 fn carried(char: char) -> char {
-    if char == '\0' {
-        char::REPLACEMENT_CHARACTER
-    } else {
-        char
-    }
+    if char == '\0' { char::REPLACEMENT_CHARACTER } else { char }
 }

@@ -37,11 +37,7 @@ pub(crate) fn event(
         traceparent: Some(traceparent(run, run)),
         ..place
     };
-    let payload = IncomingRequest {
-        text: ask.text.clone(),
-        history: None,
-        model: None,
-    };
+    let payload = IncomingRequest { text: ask.text.clone(), history: None, model: None };
     Event::new(run, run, metadata, at, payload)
 }
 
@@ -55,10 +51,7 @@ pub(crate) async fn publish(bus: &Bus, event: &Event<IncomingRequest>) -> Publis
         }
         Err(error) => {
             tracing::warn!(error = %Chain(&error), event_id = %event.id, "a question could not be stored");
-            Published::Failed {
-                code: error.code(),
-                message: error.to_string(),
-            }
+            Published::Failed { code: error.code(), message: error.to_string() }
         }
     }
 }
@@ -82,11 +75,7 @@ async fn publish_or_find(
         return Ok(Published::Conflict);
     }
     // The server tells a second sending of ours from a first one only by time; looking is cheap.
-    Ok(Published::Before(
-        find_answer(bus, event, stored.sequence)
-            .await?
-            .map(Box::new),
-    ))
+    Ok(Published::Before(find_answer(bus, event, stored.sequence).await?.map(Box::new)))
 }
 
 /// The answer to a question, if it is stored by now.
@@ -100,13 +89,8 @@ async fn find_answer(
         kind: Some(EventType::RequestsProcessed),
         ..Pattern::conversation(place.tenant, &place.channel, &place.conversation)
     };
-    let mut reader = Reader::open(
-        bus,
-        EVENTS,
-        Filter::Patterns(vec![answers]),
-        Start::At(after),
-    )
-    .await?;
+    let mut reader =
+        Reader::open(bus, EVENTS, Filter::Patterns(vec![answers]), Start::At(after)).await?;
     while reader.pending() > 0 {
         let message = reader.next().await?;
         match Event::<ProcessedRequest>::decode(&message.bytes) {
@@ -127,18 +111,11 @@ pub(crate) async fn cancel(
 ) -> Result<(), nexus_bus::Error> {
     // Wished twice it is the same event.
     let id = derived_id(run, "osc.cancel");
-    let metadata = Metadata {
-        causation_id: Some(run),
-        traceparent: Some(traceparent(run, id)),
-        ..place
-    };
-    let payload = RunCancel {
-        run,
-        reason: Some("cancelled by the client".to_owned()),
-        failure: None,
-    };
-    bus.publish(&Event::new(id, run, metadata, at, payload))
-        .await?;
+    let metadata =
+        Metadata { causation_id: Some(run), traceparent: Some(traceparent(run, id)), ..place };
+    let payload =
+        RunCancel { run, reason: Some("cancelled by the client".to_owned()), failure: None };
+    bus.publish(&Event::new(id, run, metadata, at, payload)).await?;
     failpoint::hit("osc.after_cancel");
     Ok(())
 }

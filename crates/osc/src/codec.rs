@@ -132,10 +132,7 @@ fn message(bytes: &[u8]) -> Result<OscMessage, Malformed> {
     if !arguments.starts_with(b",") {
         // Senders from before OSC 1.0 leave the type tags out; what follows cannot be read then.
         let addr = std::str::from_utf8(address).map_err(|_| Malformed::Utf8)?;
-        return Ok(OscMessage {
-            addr: addr.to_owned(),
-            args: Vec::new(),
-        });
+        return Ok(OscMessage { addr: addr.to_owned(), args: Vec::new() });
     }
     check(arguments)?;
     match rosc::decoder::decode_udp(bytes) {
@@ -187,19 +184,12 @@ fn check(bytes: &[u8]) -> Result<(), Malformed> {
     if depth > 0 {
         return Err(Malformed::Tag('['));
     }
-    if data.is_empty() {
-        Ok(())
-    } else {
-        Err(Malformed::Size)
-    }
+    if data.is_empty() { Ok(()) } else { Err(Malformed::Size) }
 }
 
 /// Splits off a string, without its zeros.
 fn string(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
-    let length = bytes
-        .iter()
-        .position(|&byte| byte == 0)
-        .ok_or(Malformed::Size)?;
+    let length = bytes.iter().position(|&byte| byte == 0).ok_or(Malformed::Size)?;
     let (text, rest) = bytes.split_at(length);
     let padding = 4 - length % 4;
     Ok((text, rest.get(padding..).ok_or(Malformed::Size)?))

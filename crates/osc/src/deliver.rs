@@ -35,24 +35,12 @@ impl Deliveries {
         // From a sequence, so that a reader that breaks before its first answer misses nothing.
         let (_, read) = bus.bounds(EVENTS).await?;
         let answers = open_answers(bus, channel, read).await?;
-        Ok(Self {
-            bus: bus.clone(),
-            channel: channel.clone(),
-            chunks,
-            answers,
-            read,
-        })
+        Ok(Self { bus: bus.clone(), channel: channel.clone(), chunks, answers, read })
     }
 
     /// Reads until it is dropped or nobody listens.
     pub(crate) async fn run(self, to: mpsc::Sender<Delivery>) {
-        let Self {
-            bus,
-            channel,
-            chunks,
-            answers,
-            read,
-        } = self;
+        let Self { bus, channel, chunks, answers, read } = self;
         tokio::join!(
             follow_chunks(&bus, &channel, chunks, to.clone()),
             follow_answers(&bus, &channel, answers, read, to),
@@ -62,13 +50,7 @@ impl Deliveries {
 
 async fn open_answers(bus: &Bus, channel: &Token, read: u64) -> Result<Reader, Error> {
     let answers = Pattern::kind_in(EventType::RequestsProcessed, channel);
-    Reader::open(
-        bus,
-        EVENTS,
-        Filter::Patterns(vec![answers]),
-        Start::At(read + 1),
-    )
-    .await
+    Reader::open(bus, EVENTS, Filter::Patterns(vec![answers]), Start::At(read + 1)).await
 }
 
 async fn follow_chunks(bus: &Bus, channel: &Token, mut chunks: Chunks, to: mpsc::Sender<Delivery>) {

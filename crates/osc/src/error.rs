@@ -8,10 +8,7 @@ pub enum Error {
     #[error(
         "listening for OSC on UDP {address}; if another program uses the port, set NEXUS_OSC to a free address"
     )]
-    Bind {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
+    Bind { address: SocketAddr, source: std::io::Error },
     #[error("naming the channel")]
     Channel(#[from] TokenError),
     #[error("following the answers to OSC clients")]

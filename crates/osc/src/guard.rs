@@ -26,11 +26,7 @@ impl Guard {
             .hosts
             .get(&host)
             .is_some_and(|(strikes, until)| *strikes >= STRIKES && *until > now);
-        struck
-            || self
-                .keys
-                .get(&digest(key))
-                .is_some_and(|until| *until > now)
+        struck || self.keys.get(&digest(key)).is_some_and(|until| *until > now)
     }
 
     /// Remembers a refusal.
@@ -93,9 +89,6 @@ mod tests {
         for n in 0..20_000_u32 {
             guard.refused(&n.to_string(), IpAddr::from(n.to_be_bytes()), at);
         }
-        assert_eq!(
-            (guard.keys.len(), guard.hosts.len()),
-            (MAX_ENTRIES, MAX_ENTRIES)
-        );
+        assert_eq!((guard.keys.len(), guard.hosts.len()), (MAX_ENTRIES, MAX_ENTRIES));
     }
 }

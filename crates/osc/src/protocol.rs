@@ -80,34 +80,23 @@ impl Refusal {
         code: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            req: req.into(),
-            code,
-            message: message.into(),
-        }
+        Self { req: req.into(), code, message: message.into() }
     }
 }
 
 impl Call {
     /// Reads a message.
     pub(crate) fn read(message: &OscMessage) -> Result<Self, Refusal> {
-        let mut arguments = Arguments {
-            rest: &message.args,
-        };
+        let mut arguments = Arguments { rest: &message.args };
         let call = match message.addr.as_str() {
             "/nexus/1/hello" => Self::Hello(arguments.hello()?),
             "/nexus/1/ask" => Self::Ask(arguments.ask()?),
             "/nexus/1/resend" => arguments.resend()?,
             "/nexus/1/cancel" => {
                 let session = arguments.name("session")?;
-                Self::Cancel {
-                    session,
-                    req: arguments.name("req")?,
-                }
+                Self::Cancel { session, req: arguments.name("req")? }
             }
-            "/nexus/1/ping" => Self::Ping {
-                session: arguments.name("session")?,
-            },
+            "/nexus/1/ping" => Self::Ping { session: arguments.name("session")? },
             _ => {
                 let known = "known addresses: /nexus/1/hello, ask, resend, cancel, ping";
                 return Err(Refusal::new("", "unknown_address", known));
@@ -127,28 +116,15 @@ impl Arguments<'_> {
         let port = self.number("reply_port")?;
         let reply_port =
             u16::try_from(port).map_err(|_| bad("reply_port is no UDP port; 0 is the sender's"))?;
-        Ok(Hello {
-            client,
-            reply_port,
-            token: self.text("token", MAX_TOKEN)?,
-        })
+        Ok(Hello { client, reply_port, token: self.text("token", MAX_TOKEN)? })
     }
 
     fn ask(&mut self) -> Result<Ask, Refusal> {
         let session = self.name("session")?;
         let req = self.name("req")?;
-        let options = |refusal| Refusal {
-            req: req.clone(),
-            ..refusal
-        };
+        let options = |refusal| Refusal { req: req.clone(), ..refusal };
         let text = self.text("text", usize::MAX).map_err(options)?;
-        let mut ask = Ask {
-            session,
-            req: req.clone(),
-            text,
-            agent: None,
-            conversation: None,
-        };
+        let mut ask = Ask { session, req: req.clone(), text, agent: None, conversation: None };
         while !self.rest.is_empty() {
             let key = self.text("key", MAX_NAME).map_err(options)?;
             let value = self.text(&key, MAX_KEY).map_err(options)?;
@@ -163,29 +139,16 @@ impl Arguments<'_> {
 
     /// `req from to`, perhaps with the session in front.
     fn resend(&mut self) -> Result<Call, Refusal> {
-        let session = if self.rest.len() > 3 {
-            Some(self.name("session")?)
-        } else {
-            None
-        };
+        let session = if self.rest.len() > 3 { Some(self.name("session")?) } else { None };
         let req = self.name("req")?;
         let mut place = |name| {
-            let number = self.number(name).map_err(|refusal| Refusal {
-                req: req.clone(),
-                ..refusal
-            })?;
-            usize::try_from(number).map_err(|_| Refusal {
-                req: req.clone(),
-                ..bad("from and to count from 0")
-            })
+            let number =
+                self.number(name).map_err(|refusal| Refusal { req: req.clone(), ..refusal })?;
+            usize::try_from(number)
+                .map_err(|_| Refusal { req: req.clone(), ..bad("from and to count from 0") })
         };
         let (from, to) = (place("from")?, place("to")?);
-        Ok(Call::Resend {
-            session,
-            req,
-            from,
-            to,
-        })
+        Ok(Call::Resend { session, req, from, to })
     }
 
     fn name(&mut self, name: &str) -> Result<String, Refusal> {
@@ -217,10 +180,8 @@ impl Arguments<'_> {
     }
 
     fn next(&mut self, name: &str) -> Result<&OscType, Refusal> {
-        let (first, rest) = self
-            .rest
-            .split_first()
-            .ok_or_else(|| bad(format!("{name} is missing")))?;
+        let (first, rest) =
+            self.rest.split_first().ok_or_else(|| bad(format!("{name} is missing")))?;
         self.rest = rest;
         Ok(first)
     }
@@ -247,10 +208,7 @@ fn number(argument: &OscType) -> Option<i64> {
 }
 
 /// Exact up to 2^53, beyond which floats skip whole numbers.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "checked to be whole and in range"
-)]
+#[allow(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
 fn whole(float: f64) -> Option<i64> {
     (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
 }

@@ -58,9 +58,7 @@ pub struct Osc {
 
 impl std::fmt::Debug for Osc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Osc")
-            .field("edges", &self.edges)
-            .finish_non_exhaustive()
+        f.debug_struct("Osc").field("edges", &self.edges).finish_non_exhaustive()
     }
 }
 
@@ -74,21 +72,9 @@ struct Edges {
 /// What a task beside the loop has done.
 #[derive(Debug)]
 enum Work {
-    Verified {
-        source: SocketAddr,
-        size: usize,
-        hello: Hello,
-        speaker: Option<Speaker>,
-    },
-    Published {
-        run: uuid::Uuid,
-        published: Published,
-    },
-    NotCancelled {
-        run: uuid::Uuid,
-        code: &'static str,
-        message: String,
-    },
+    Verified { source: SocketAddr, size: usize, hello: Hello, speaker: Option<Speaker> },
+    Published { run: uuid::Uuid, published: Published },
+    NotCancelled { run: uuid::Uuid, code: &'static str, message: String },
 }
 
 /// Everything that the loop owns.
@@ -124,10 +110,7 @@ impl Osc {
             Some(address) => {
                 let bound = UdpSocket::bind(address).await;
                 let socket = bound.map_err(|source| Error::Bind { address, source })?;
-                Some(Edges {
-                    socket,
-                    deliveries: Deliveries::open(bus, &channel).await?,
-                })
+                Some(Edges { socket, deliveries: Deliveries::open(bus, &channel).await? })
             }
             None => None,
         };
@@ -146,20 +129,13 @@ impl Osc {
             publishing: Arc::new(Semaphore::new(PUBLISHING)),
             out: Vec::new(),
         };
-        Ok(Self {
-            edges,
-            server,
-            work,
-            stop,
-        })
+        Ok(Self { edges, server, work, stop })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.edges
-            .as_ref()
-            .and_then(|edges| edges.socket.local_addr().ok())
+        self.edges.as_ref().and_then(|edges| edges.socket.local_addr().ok())
     }
 
     /// Serves until `stop`; questions that are being stored then are still accepted.
@@ -167,12 +143,7 @@ impl Osc {
     /// # Errors
     /// None today: what goes wrong with one datagram is no reason to end.
     pub async fn run(self) -> Result<(), Error> {
-        let Self {
-            edges,
-            mut server,
-            mut work,
-            stop,
-        } = self;
+        let Self { edges, mut server, mut work, stop } = self;
         let Some(Edges { socket, deliveries }) = edges else {
             stop.cancelled().await;
             return Ok(());
@@ -232,8 +203,7 @@ impl Server {
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Chunk(event) => {
-                self.table
-                    .chunk(event.metadata.tenant, event.correlation_id, &event.payload);
+                self.table.chunk(event.metadata.tenant, event.correlation_id, &event.payload);
             }
             Delivery::Final(event) => {
                 let processed = &event.payload;

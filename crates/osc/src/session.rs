@@ -69,10 +69,7 @@ pub(crate) struct Table {
 /// What a client calls its session: the same after a restart, for the same key.
 pub(crate) fn wire_name(hello: &Hello) -> String {
     let digest = hash(&["nexus osc session", &hello.token, &hello.client]);
-    Uuid::from_slice(&digest[..16])
-        .unwrap_or_default()
-        .simple()
-        .to_string()
+    Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
 }
 
 fn hash(parts: &[&str]) -> [u8; 32] {
@@ -120,11 +117,7 @@ impl Table {
                 return None;
             }
         }
-        let port = if hello.reply_port == 0 {
-            source.port()
-        } else {
-            hello.reply_port
-        };
+        let port = if hello.reply_port == 0 { source.port() } else { hello.reply_port };
         let wire = wire_name(hello);
         let requests = match self.sessions.remove(&id) {
             Some(old) => {
@@ -183,9 +176,7 @@ impl Table {
 
     /// Id of the run that a session's request is.
     pub(crate) fn run(&self, id: Uuid, channel: &Token, req: &str) -> Option<Uuid> {
-        self.sessions
-            .get(&id)
-            .map(|session| edge_id(session.tenant, channel, &id.to_string(), req))
+        self.sessions.get(&id).map(|session| edge_id(session.tenant, channel, &id.to_string(), req))
     }
 
     /// Forgets sessions whose lease has ended, and answers that have been kept long enough.
@@ -194,26 +185,17 @@ impl Table {
         sessions.retain(|_, session| session.expires > now);
         self.wires.retain(|_, id| sessions.contains_key(id));
         requests.retain(|_, request| {
-            let kept = request
-                .ended
-                .is_none_or(|ended| now.millis_since(ended) < KEPT_MS);
+            let kept = request.ended.is_none_or(|ended| now.millis_since(ended) < KEPT_MS);
             kept && sessions.contains_key(&request.session)
         });
-        let mut bytes: usize = requests
-            .values()
-            .map(|request| request.answer.bytes())
-            .sum();
+        let mut bytes: usize = requests.values().map(|request| request.answer.bytes()).sum();
         if bytes > KEPT_BYTES {
-            let ended = requests
-                .iter()
-                .filter_map(|(run, request)| Some((request.ended?, *run)));
+            let ended = requests.iter().filter_map(|(run, request)| Some((request.ended?, *run)));
             for (_, run) in ended.collect::<BTreeSet<_>>() {
                 if bytes <= KEPT_BYTES {
                     break;
                 }
-                bytes -= requests
-                    .remove(&run)
-                    .map_or(0, |request| request.answer.bytes());
+                bytes -= requests.remove(&run).map_or(0, |request| request.answer.bytes());
             }
         }
         for session in sessions.values_mut() {

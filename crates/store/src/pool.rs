@@ -45,10 +45,8 @@ impl Store {
     /// [`Error::Url`] when the address cannot be read.
     pub fn connect(url: &str, config: &Config) -> Result<Self, Error> {
         let owner = PgConnectOptions::from_str(url).map_err(Error::Url)?;
-        let options = owner
-            .username(APP_ROLE)
-            .password(&app_password(url))
-            .application_name("nexus");
+        let options =
+            owner.username(APP_ROLE).password(&app_password(url)).application_name("nexus");
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.acquire_timeout)

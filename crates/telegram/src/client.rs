@@ -116,7 +116,11 @@ impl Client {
     /// Waits for updates from `offset` on and tells Telegram to forget those before it.
     ///
     /// Updates come as they are: one that cannot be read must not hide the others.
-    pub(crate) async fn get_updates(&self, offset: Option<i64>, config: &Config) -> Result<Vec<Box<RawValue>>, Error> {
+    pub(crate) async fn get_updates(
+        &self,
+        offset: Option<i64>,
+        config: &Config,
+    ) -> Result<Vec<Box<RawValue>>, Error> {
         let timeout = config.poll_seconds();
         let body = GetUpdates { offset, limit: 100, timeout, allowed_updates: ALLOWED_UPDATES };
         let patience = Duration::from_secs(timeout) + config.poll_grace;
@@ -131,7 +135,8 @@ impl Client {
 
     /// Shows "typing" in the chat for five seconds.
     pub(crate) async fn send_typing(&self, chat: Chat) -> Result<(), Error> {
-        let body = SendChatAction { chat_id: chat.id, message_thread_id: chat.topic, action: "typing" };
+        let body =
+            SendChatAction { chat_id: chat.id, message_thread_id: chat.topic, action: "typing" };
         let _: bool = self.call("sendChatAction", &body, Duration::from_secs(5)).await?;
         Ok(())
     }

@@ -82,7 +82,8 @@ impl Handler for Deliverer {
         self.lanes.line_up(place, delivery.sequence, event.id);
         tokio::time::sleep(LINE_UP).await;
         let entered = self.lanes.enter(place, delivery.sequence).await;
-        let turn = entered.map_err(|wait| Error::Busy { wait: wait + jittered(Duration::from_millis(500)) })?;
+        let turn = entered
+            .map_err(|wait| Error::Busy { wait: wait + jittered(Duration::from_millis(500)) })?;
         let Err(error) = self.send(&turn, chat, text).await else {
             self.delivered.insert(event.id);
             turn.finish();
@@ -94,7 +95,9 @@ impl Handler for Deliverer {
                 turn.finish();
                 return Err(error);
             }
-            Disposition::Retry(_) if error.retry_after().is_some() => error.retry_after().unwrap_or_default(),
+            Disposition::Retry(_) if error.retry_after().is_some() => {
+                error.retry_after().unwrap_or_default()
+            }
             Disposition::Retry(first) => {
                 let times = u32::try_from(delivery.attempt.saturating_sub(1)).unwrap_or(u32::MAX);
                 jittered(doubled(first, times).min(LONGEST_WAIT))
@@ -107,7 +110,11 @@ impl Handler for Deliverer {
         Err(Error::Undelivered { attempt: delivery.attempt, wait, source: Box::new(error) })
     }
 
-    fn give_up(&self, event: &Event<ProcessedRequest>, _reason: &str) -> Option<Event<ProcessedRequest>> {
+    fn give_up(
+        &self,
+        event: &Event<ProcessedRequest>,
+        _reason: &str,
+    ) -> Option<Event<ProcessedRequest>> {
         self.lanes.forget(&event.metadata.conversation, event.id);
         None
     }

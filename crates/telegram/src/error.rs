@@ -86,9 +86,10 @@ impl Fault for Error {
             | Self::Unreadable { .. }
             | Self::Unnumbered { .. }
             | Self::CursorMoved { .. } => Disposition::Retry(Duration::from_secs(1)),
-            Self::Refused { .. } | Self::Config { .. } | Self::NoChat { .. } | Self::Token { .. } => {
-                Disposition::Reject
-            }
+            Self::Refused { .. }
+            | Self::Config { .. }
+            | Self::NoChat { .. }
+            | Self::Token { .. } => Disposition::Reject,
             Self::Bus { source } => source.disposition(),
         }
     }

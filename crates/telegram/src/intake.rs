@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::{Bus, Chain, Cursors, failpoint};
-use nexus_contracts::{Event, IncomingRequest, Metadata, TenantId, Timestamp, Token, edge_id, traceparent};
+use nexus_contracts::{
+    Event, IncomingRequest, Metadata, TenantId, Timestamp, Token, edge_id, traceparent,
+};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -106,10 +108,12 @@ impl Intake {
         for update in updates {
             let number = update::number(update.get());
             let outcome = match (number, update::read(update.get())) {
-                (Some(number), Update::Text(message)) => match self.publish(bot, number, message).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => return (last, Err(error)),
-                },
+                (Some(number), Update::Text(message)) => {
+                    match self.publish(bot, number, message).await {
+                        Ok(outcome) => outcome,
+                        Err(error) => return (last, Err(error)),
+                    }
+                }
                 (Some(_), Update::Other) => "passed",
                 (_, Update::Unreadable) | (None, _) => {
                     tracing::warn!(number, "unreadable update passed over");
@@ -124,7 +128,12 @@ impl Intake {
     }
 
     /// Publishes a message and waits until it is stored.
-    async fn publish(&self, bot: i64, number: i64, message: TextMessage) -> Result<&'static str, Error> {
+    async fn publish(
+        &self,
+        bot: i64,
+        number: i64,
+        message: TextMessage,
+    ) -> Result<&'static str, Error> {
         if !self.config.users.is_empty() && !self.config.users.contains(&message.user) {
             tracing::info!(user = message.user, "user may not talk to the bot");
             return Ok("forbidden");
@@ -155,7 +164,12 @@ impl Intake {
         }
     }
 
-    fn event(&self, bot: i64, number: i64, message: TextMessage) -> Result<Event<IncomingRequest>, Error> {
+    fn event(
+        &self,
+        bot: i64,
+        number: i64,
+        message: TextMessage,
+    ) -> Result<Event<IncomingRequest>, Error> {
         let id: Uuid = edge_id(self.tenant, &self.channel, &bot.to_string(), &number.to_string());
         let metadata = Metadata {
             user: Some(message.user.to_string()),
@@ -196,7 +210,8 @@ fn report(error: &Error, pause: Duration) {
         429 => "Telegram wants a pause",
         _ => "reading from Telegram failed, trying again",
     };
-    metrics::counter!("nexus_telegram_poll_failures_total", "code" => code.to_string()).increment(1);
+    metrics::counter!("nexus_telegram_poll_failures_total", "code" => code.to_string())
+        .increment(1);
     if matches!(code, 401 | 404) {
         tracing::error!(error = %Chain(error), ?pause, "{advice}");
     } else {

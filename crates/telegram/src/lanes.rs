@@ -72,7 +72,11 @@ impl Lanes {
             let left = self.shared.left.notified();
             let wait = match self.shared.try_enter(chat, sequence) {
                 Ok(()) => {
-                    return Ok(Turn { shared: Arc::clone(&self.shared), chat: chat.clone(), sequence });
+                    return Ok(Turn {
+                        shared: Arc::clone(&self.shared),
+                        chat: chat.clone(),
+                        sequence,
+                    });
                 }
                 Err(wait) => wait,
             };
@@ -107,8 +111,12 @@ impl Shared {
         if let Some(blocked) = lane.blocked.filter(|blocked| *blocked > now) {
             return Err(blocked - now);
         }
-        lane.answers.retain(|other, answer| *other >= sequence || answer.working || answer.due + FORGET > now);
-        if let Some((_, other)) = lane.answers.iter().find(|(other, answer)| **other != sequence && answer.working) {
+        lane.answers.retain(|other, answer| {
+            *other >= sequence || answer.working || answer.due + FORGET > now
+        });
+        if let Some((_, other)) =
+            lane.answers.iter().find(|(other, answer)| **other != sequence && answer.working)
+        {
             return Err(other.due.saturating_duration_since(now).max(Duration::from_secs(1)));
         }
         match lane.answers.first_key_value() {
@@ -126,7 +134,8 @@ impl Shared {
 
     fn tidy(&self, lanes: &mut HashMap<Token, Lane>, chat: &Token) {
         let now = Instant::now();
-        let is_idle = |lane: &Lane| lane.answers.is_empty() && lane.blocked.is_none_or(|until| until <= now);
+        let is_idle =
+            |lane: &Lane| lane.answers.is_empty() && lane.blocked.is_none_or(|until| until <= now);
         if lanes.get(chat).is_some_and(is_idle) {
             lanes.remove(chat);
         }

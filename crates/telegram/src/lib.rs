@@ -115,10 +115,16 @@ impl Telegram {
 }
 
 /// Sends answers until stopped; the runner ends early when NATS goes away before its first pause.
-async fn deliver_until_stopped(bus: Bus, deliverer: Arc<Deliverer>, now: fn() -> Timestamp, stop: CancellationToken) {
+async fn deliver_until_stopped(
+    bus: Bus,
+    deliverer: Arc<Deliverer>,
+    now: fn() -> Timestamp,
+    stop: CancellationToken,
+) {
     let limits = Limits { concurrency: CONCURRENCY, deliveries: DELIVERIES, ..Limits::default() };
     loop {
-        let runner = Runner::new(&bus, CONSUMER, Arc::clone(&deliverer), limits, now, stop.child_token());
+        let runner =
+            Runner::new(&bus, CONSUMER, Arc::clone(&deliverer), limits, now, stop.child_token());
         let Err(error) = runner.run().await else { return };
         tracing::warn!(error = %Chain(&error), "fetching answers failed, trying again");
         stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
@@ -135,7 +141,8 @@ async fn identify(client: &Client, stop: &CancellationToken) -> Result<Option<i6
                 tracing::warn!(attempt, error = %Chain(&error), "asking Telegram who the bot is failed");
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(250))).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(250))).await.is_none()
+        {
             break;
         }
     }

@@ -40,10 +40,13 @@ fn cut(text: &str, limit: usize) -> usize {
     if fits == text.len() {
         return fits;
     }
-    let fits = if fits == 0 { text.chars().next().map_or(text.len(), char::len_utf8) } else { fits };
+    let fits =
+        if fits == 0 { text.chars().next().map_or(text.len(), char::len_utf8) } else { fits };
     let is_enough = |at: &usize| *at > half;
     let window = text.get(..fits).unwrap_or(text);
-    let found = [paragraph, line, sentence, word].iter().find_map(|boundary| boundary(window).filter(is_enough));
+    let found = [paragraph, line, sentence, word]
+        .iter()
+        .find_map(|boundary| boundary(window).filter(is_enough));
     found.unwrap_or_else(|| between_characters(text, fits))
 }
 

@@ -69,7 +69,10 @@ mod tests {
     #[test]
     fn what_is_not_for_us_and_what_cannot_be_read_are_told_apart() {
         assert_eq!(read(r#"{"update_id":1,"edited_message":{"text":"x"}}"#), Update::Other);
-        assert_eq!(read(r#"{"update_id":1,"message":{"chat":{"id":1},"photo":[]}}"#), Update::Other);
+        assert_eq!(
+            read(r#"{"update_id":1,"message":{"chat":{"id":1},"photo":[]}}"#),
+            Update::Other
+        );
         assert_eq!(read(r#"{"update_id":1,"invented_in_2030":[1]}"#), Update::Other);
         for broken in [
             "7",
@@ -85,7 +88,8 @@ mod tests {
 
     #[test]
     fn half_an_emoji_makes_one_update_unreadable_and_leaves_its_number() {
-        let update = r#"{"update_id":8,"message":{"chat":{"id":1},"from":{"id":2},"text":"\ud83d"}}"#;
+        let update =
+            r#"{"update_id":8,"message":{"chat":{"id":1},"from":{"id":2},"text":"\ud83d"}}"#;
         assert_eq!((number(update), read(update)), (Some(8), Update::Unreadable));
         assert_eq!(number(r#"{"update_id":"8"}"#), None);
     }

@@ -19,12 +19,14 @@ pub(crate) fn parse(text: &str, validator: &Validator) -> Result<Value, ToolOutc
     let value = if text.trim().is_empty() {
         Value::Object(Map::new())
     } else {
-        serde_json::from_str(text).map_err(|error| invalid(&format!("the arguments are no JSON: {error}")))?
+        serde_json::from_str(text)
+            .map_err(|error| invalid(&format!("the arguments are no JSON: {error}")))?
     };
     if !value.is_object() {
         return Err(invalid("the arguments must be a JSON object"));
     }
-    let faults: Vec<String> = validator.iter_errors(&value).take(FAULTS).map(|error| describe(&error)).collect();
+    let faults: Vec<String> =
+        validator.iter_errors(&value).take(FAULTS).map(|error| describe(&error)).collect();
     if faults.is_empty() { Ok(value) } else { Err(invalid(&faults.join("; "))) }
 }
 
@@ -79,14 +81,19 @@ mod tests {
 
     #[test]
     fn a_fault_is_named_with_its_place() {
-        assert!(message(r#"{"expression":5}"#).starts_with("at /expression: 5 is not of type \"string\""));
+        assert!(
+            message(r#"{"expression":5}"#)
+                .starts_with("at /expression: 5 is not of type \"string\"")
+        );
         assert!(message(r#"{"expression":"1","deep":[1,"x"]}"#).starts_with("at /deep/1: "));
         assert!(message(r#"{"expression":"1","b":1}"#).contains("'b' was unexpected"));
     }
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for text in ["[]", "null", "\"x\"", "1", "{", "{} {}", "{'expression':'1'}", "```json\n{}\n```"] {
+        for text in
+            ["[]", "null", "\"x\"", "1", "{", "{} {}", "{'expression':'1'}", "```json\n{}\n```"]
+        {
             assert!(message(text).starts_with("the arguments"), "{text}: {}", message(text));
         }
     }

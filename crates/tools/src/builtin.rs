@@ -27,7 +27,9 @@ pub(crate) fn all(config: &Config, now: fn() -> Timestamp) -> Vec<Arc<dyn Tool>>
     match http_fetch::HttpFetch::new(&config.http_fetch_allow) {
         Ok(tool) => tools.push(Arc::new(tool)),
         // The other tools do not need what is missing, usually the system's certificates.
-        Err(error) => tracing::error!(error = %Chain(&error), "http_fetch is not offered; install ca-certificates"),
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "http_fetch is not offered; install ca-certificates")
+        }
     }
     tools
 }

@@ -45,7 +45,12 @@ impl Drop for InFlight {
 
 impl Calls {
     /// Enters a call; `None` when an earlier delivery of it is still in flight.
-    pub(crate) fn enter(self: &Arc<Self>, tenant: TenantId, run: Uuid, call: Uuid) -> Option<InFlight> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        run: Uuid,
+        call: Uuid,
+    ) -> Option<InFlight> {
         let (key, cancelled) = ((tenant, call), CancellationToken::new());
         let mut state = self.lock();
         if state.open.contains_key(&key) {
@@ -100,12 +105,18 @@ impl Calls {
 
     fn take(&self, message: &Message) {
         let belongs = |event: &Event<RunCancel>| {
-            StoredSubject::parse(&message.subject).is_ok_and(|subject| subject.matches(&event.metadata))
+            StoredSubject::parse(&message.subject)
+                .is_ok_and(|subject| subject.matches(&event.metadata))
         };
         match Event::<RunCancel>::decode(&message.bytes) {
             Ok(event) if belongs(&event) => self.cancel(event.metadata.tenant, event.payload.run),
-            Ok(_) => tracing::warn!(sequence = message.sequence, "cancellation on another tenant's subject passed over"),
-            Err(error) => tracing::warn!(sequence = message.sequence, error = %Chain(&error), "unreadable cancellation passed over"),
+            Ok(_) => tracing::warn!(
+                sequence = message.sequence,
+                "cancellation on another tenant's subject passed over"
+            ),
+            Err(error) => {
+                tracing::warn!(sequence = message.sequence, error = %Chain(&error), "unreadable cancellation passed over")
+            }
         }
     }
 }
@@ -138,7 +149,8 @@ mod tests {
         calls.cancel(A, RUN);
 
         let late = calls.enter(A, RUN, Uuid::from_u128(14)).unwrap();
-        let states = [&mine, &other_run, &other_tenant, &late].map(|call| call.cancelled.is_cancelled());
+        let states =
+            [&mine, &other_run, &other_tenant, &late].map(|call| call.cancelled.is_cancelled());
         assert_eq!(states, [true, false, false, true]);
     }
 

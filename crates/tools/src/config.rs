@@ -29,14 +29,20 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] naming the setting that cannot be.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let wrong = |setting, reason: &str| Err(Error::Config { setting, reason: reason.to_owned() });
+        let wrong =
+            |setting, reason: &str| Err(Error::Config { setting, reason: reason.to_owned() });
         if self.concurrency == 0 {
             return wrong("concurrency", "must be at least 1");
         }
         if !(1..=MOST_OUTPUT_BYTES).contains(&self.max_output_bytes) {
-            return wrong("max_output_bytes", "must be from 1 to 40960, so that a result fits an event");
+            return wrong(
+                "max_output_bytes",
+                "must be from 1 to 40960, so that a result fits an event",
+            );
         }
-        let a_port = |place: &String| place.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let a_port = |place: &String| {
+            place.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        };
         if !self.http_fetch_allow.iter().all(a_port) {
             return wrong("http_fetch_allow", "each entry is host:port");
         }

@@ -15,7 +15,9 @@ pub enum Error {
     Duplicate { tool: String },
     #[error("the parameters of tool {tool} are no JSON Schema: {reason}")]
     Schema { tool: String, reason: String },
-    #[error("tool {tool} has effects, and this worker has no database to record them in; set NEXUS_DATABASE_URL")]
+    #[error(
+        "tool {tool} has effects, and this worker has no database to record them in; set NEXUS_DATABASE_URL"
+    )]
     NoStore { tool: String, attempt: u64 },
     #[error("reaching the ledger of tool calls")]
     Store { attempt: u64, source: nexus_store::Error },
@@ -36,7 +38,9 @@ impl Fault for Error {
             | Self::Unreadable { attempt } => Disposition::Retry(pause(*attempt)),
             Self::Bus(_) | Self::InFlight => Disposition::Retry(Duration::from_secs(1)),
             // These end the worker before it takes its first call.
-            Self::Config { .. } | Self::Duplicate { .. } | Self::Schema { .. } => Disposition::Reject,
+            Self::Config { .. } | Self::Duplicate { .. } | Self::Schema { .. } => {
+                Disposition::Reject
+            }
         }
     }
 }

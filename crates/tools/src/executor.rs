@@ -40,13 +40,19 @@ impl Handler for Executor {
     type Error = Error;
 
     #[tracing::instrument(skip_all, fields(tool = %event.payload.tool))]
-    async fn handle(&self, event: &Event<ToolExecute>, delivery: Delivery) -> Result<Option<Event<ToolResult>>, Error> {
+    async fn handle(
+        &self,
+        event: &Event<ToolExecute>,
+        delivery: Delivery,
+    ) -> Result<Option<Event<ToolResult>>, Error> {
         let flight = self.calls.enter(event.metadata.tenant, event.correlation_id, event.id);
         let flight = flight.ok_or(Error::InFlight)?;
         let ended = match self.registry.effect(&event.payload) {
             Effect::Read => self.read(event, delivery, &flight).await,
             // A future of this size is moved once instead of with every poll of the runner.
-            Effect::Write | Effect::Spend | Effect::Exec => Box::pin(self.effect(event, delivery, &flight)).await?,
+            Effect::Write | Effect::Spend | Effect::Exec => {
+                Box::pin(self.effect(event, delivery, &flight)).await?
+            }
         };
         self.count(event, &ended);
         Ok(Some(self.answer(event, ended)))
@@ -54,7 +60,8 @@ impl Handler for Executor {
 
     fn give_up(&self, event: &Event<ToolExecute>, reason: &str) -> Option<Event<ToolResult>> {
         let stakes = stakes(self.registry.effect(&event.payload));
-        let ended = Ended::at_once(broken(stakes, "given_up", &format!("the call was given up: {reason}")));
+        let ended =
+            Ended::at_once(broken(stakes, "given_up", &format!("the call was given up: {reason}")));
         self.count(event, &ended);
         Some(self.answer(event, ended))
     }
@@ -62,7 +69,12 @@ impl Handler for Executor {
 
 impl Executor {
     /// A call without effects: it may be made any number of times.
-    async fn read(&self, event: &Event<ToolExecute>, delivery: Delivery, flight: &InFlight) -> Ended {
+    async fn read(
+        &self,
+        event: &Event<ToolExecute>,
+        delivery: Delivery,
+        flight: &InFlight,
+    ) -> Ended {
         let ready = match self.ready(event) {
             Ok(ready) => ready,
             Err(refused) => return Ended::at_once(refused),
@@ -82,9 +94,19 @@ impl Executor {
     }
 
     /// A call with an effect: at most one recorded outcome, however often it is delivered.
-    async fn effect(&self, event: &Event<ToolExecute>, delivery: Delivery, flight: &InFlight) -> Result<Ended, Error> {
+    async fn effect(
+        &self,
+        event: &Event<ToolExecute>,
+        delivery: Delivery,
+        flight: &InFlight,
+    ) -> Result<Ended, Error> {
         let tool = event.payload.tool.replace('\0', "\u{fffd}");
-        let key = Key { tenant: event.metadata.tenant.0, call: event.id, tool: &tool, attempt: delivery.attempt };
+        let key = Key {
+            tenant: event.metadata.tenant.0,
+            call: event.id,
+            tool: &tool,
+            attempt: delivery.attempt,
+        };
         let absent = || Error::NoStore { tool: tool.clone(), attempt: delivery.attempt };
         let ledger = self.ledger.as_ref().ok_or_else(absent)?;
         let begun = || broken(Stakes::Effect, "", "an earlier attempt was interrupted");
@@ -113,7 +135,9 @@ impl Executor {
         failpoint::hit("tools.after_claim");
         match (claim, repeat) {
             (Claim::Ended(ended), _) => Ok(ended),
-            (Claim::New | Claim::Begun, Repeat::Transactional) => self.transact(ledger, key, ready).await,
+            (Claim::New | Claim::Begun, Repeat::Transactional) => {
+                self.transact(ledger, key, ready).await
+            }
             (Claim::New, Repeat::Safe | Repeat::Never) | (Claim::Begun, Repeat::Safe) => {
                 self.perform(ledger, key, ready).await
             }
@@ -122,10 +146,16 @@ impl Executor {
     }
 
     /// Calls a tool, then records the outcome.
-    async fn perform(&self, ledger: &Ledger, key: Key<'_>, ready: Ready<'_>) -> Result<Ended, Error> {
+    async fn perform(
+        &self,
+        ledger: &Ledger,
+        key: Key<'_>,
+        ready: Ready<'_>,
+    ) -> Result<Ended, Error> {
         let started = Instant::now();
         let ending = ready.call().await;
-        let outcome = self.settle(ending, Stakes::Effect).map_err(|source| ledger_broke(key, source))?;
+        let outcome =
+            self.settle(ending, Stakes::Effect).map_err(|source| ledger_broke(key, source))?;
         failpoint::hit("tools.after_effect");
         let ended = Ended { outcome, duration_ms: millis(started.elapsed()) };
         for pause in 0..RECORDINGS {
@@ -146,14 +176,20 @@ impl Executor {
     }
 
     /// Calls a tool in a transaction that also records the outcome.
-    async fn transact(&self, ledger: &Ledger, key: Key<'_>, ready: Ready<'_>) -> Result<Ended, Error> {
+    async fn transact(
+        &self,
+        ledger: &Ledger,
+        key: Key<'_>,
+        ready: Ready<'_>,
+    ) -> Result<Ended, Error> {
         let mut tx = ledger.begin(key).await?;
         if let Some(ended) = ledger.lock(key, &mut tx, millis(ready.limit)).await? {
             return Ok(ended);
         }
         let started = Instant::now();
         let ending = ready.call_in(&mut tx).await;
-        let outcome = self.settle(ending, Stakes::Nothing).map_err(|source| ledger_broke(key, source))?;
+        let outcome =
+            self.settle(ending, Stakes::Nothing).map_err(|source| ledger_broke(key, source))?;
         let ended = Ended { outcome, duration_ms: millis(started.elapsed()) };
         if matches!(ended.outcome, ToolOutcome::Completed { .. }) {
             ledger.end_in(key, &mut tx, &ended).await?;
@@ -170,12 +206,18 @@ impl Executor {
     }
 
     /// What would be without a ledger; for the test that proves that the ledger is needed.
-    async fn unguarded(&self, ledger: &Ledger, key: Key<'_>, ready: Ready<'_>) -> Result<Ended, Error> {
+    async fn unguarded(
+        &self,
+        ledger: &Ledger,
+        key: Key<'_>,
+        ready: Ready<'_>,
+    ) -> Result<Ended, Error> {
         let started = Instant::now();
         let broke = |source| ledger_broke(key, source);
         let outcome = if ready.entry.repeat() == Repeat::Transactional {
             let mut tx = ledger.begin(key).await?;
-            let outcome = self.settle(ready.call_in(&mut tx).await, Stakes::Nothing).map_err(broke)?;
+            let outcome =
+                self.settle(ready.call_in(&mut tx).await, Stakes::Nothing).map_err(broke)?;
             failpoint::hit("tools.after_effect");
             tx.commit().await.map_err(broke)?;
             outcome
@@ -209,13 +251,22 @@ impl Executor {
 
     fn answer(&self, event: &Event<ToolExecute>, ended: Ended) -> Event<ToolResult> {
         let tool = event.payload.tool.clone();
-        let result = ToolResult { call: event.id, tool, outcome: ended.outcome, duration_ms: ended.duration_ms };
+        let result = ToolResult {
+            call: event.id,
+            tool,
+            outcome: ended.outcome,
+            duration_ms: ended.duration_ms,
+        };
         event.reply(result, (self.now)())
     }
 
     fn count(&self, event: &Event<ToolExecute>, ended: &Ended) {
         // A name that a model invented must not become a label.
-        let tool = if self.registry.has(&event.payload.tool) { event.payload.tool.clone() } else { "unknown".to_owned() };
+        let tool = if self.registry.has(&event.payload.tool) {
+            event.payload.tool.clone()
+        } else {
+            "unknown".to_owned()
+        };
         metrics::counter!("nexus_tools_calls_total", "tool" => tool, "status" => ended.outcome.status()).increment(1);
     }
 }
@@ -229,7 +280,8 @@ impl Ready<'_> {
 
     async fn call_in(&self, tx: &mut nexus_store::TenantTransaction) -> Ending {
         let (context, arguments) = (self.context(), self.arguments.clone());
-        bounded(self.limit, async move { self.entry.tool.call_in(tx, arguments, context).await }).await
+        bounded(self.limit, async move { self.entry.tool.call_in(tx, arguments, context).await })
+            .await
     }
 
     fn context(&self) -> CallContext {

@@ -102,7 +102,12 @@ impl Ledger {
     }
 
     /// Locks a claimed call for the length of a transaction, which the database ends after `limit_ms`.
-    pub(crate) async fn lock(&self, key: Key<'_>, tx: &mut TenantTransaction, limit_ms: u64) -> Result<Option<Ended>, Error> {
+    pub(crate) async fn lock(
+        &self,
+        key: Key<'_>,
+        tx: &mut TenantTransaction,
+        limit_ms: u64,
+    ) -> Result<Option<Ended>, Error> {
         let row: (Option<Json<ToolOutcome>>, Option<i64>, String) = sqlx::query_as(
             "SELECT outcome, duration_ms, set_config('statement_timeout', $3, true)
              FROM tools.calls WHERE tenant_id = $1 AND call_id = $2 FOR UPDATE",
@@ -117,7 +122,12 @@ impl Ledger {
     }
 
     /// Records how a claimed call ended, in the transaction that holds its effect.
-    pub(crate) async fn end_in(&self, key: Key<'_>, tx: &mut TenantTransaction, end: &Ended) -> Result<bool, Error> {
+    pub(crate) async fn end_in(
+        &self,
+        key: Key<'_>,
+        tx: &mut TenantTransaction,
+        end: &Ended,
+    ) -> Result<bool, Error> {
         let state = match end.outcome {
             ToolOutcome::Unknown { .. } => "unknown",
             ToolOutcome::Completed { .. }
@@ -144,13 +154,22 @@ impl Ledger {
     /// Records how a claimed call ended; gives what stands in the ledger then.
     pub(crate) async fn end(&self, key: Key<'_>, end: Ended) -> Result<Ended, Error> {
         let mut tx = self.begin(key).await?;
-        let stands = if self.end_in(key, &mut tx, &end).await? { end } else { self.read(key, &mut tx).await? };
+        let stands = if self.end_in(key, &mut tx, &end).await? {
+            end
+        } else {
+            self.read(key, &mut tx).await?
+        };
         tx.commit().await.map_err(key.broke())?;
         Ok(stands)
     }
 
     /// Ends a call that is not begun now: with `fresh` when nobody has begun it, else with `begun`.
-    pub(crate) async fn refuse(&self, key: Key<'_>, fresh: ToolOutcome, begun: ToolOutcome) -> Result<Ended, Error> {
+    pub(crate) async fn refuse(
+        &self,
+        key: Key<'_>,
+        fresh: ToolOutcome,
+        begun: ToolOutcome,
+    ) -> Result<Ended, Error> {
         let mut tx = self.begin(key).await?;
         let inserted = sqlx::query(
             "INSERT INTO tools.calls (tenant_id, call_id, tool, state, attempt, outcome, duration_ms, claimed_at, ended_at)
@@ -177,12 +196,14 @@ impl Ledger {
     }
 
     async fn read(&self, key: Key<'_>, tx: &mut TenantTransaction) -> Result<Ended, Error> {
-        let row: Row = sqlx::query_as("SELECT outcome, duration_ms FROM tools.calls WHERE tenant_id = $1 AND call_id = $2")
-            .bind(key.tenant)
-            .bind(key.call)
-            .fetch_one(&mut **tx)
-            .await
-            .map_err(key.broke())?;
+        let row: Row = sqlx::query_as(
+            "SELECT outcome, duration_ms FROM tools.calls WHERE tenant_id = $1 AND call_id = $2",
+        )
+        .bind(key.tenant)
+        .bind(key.call)
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(key.broke())?;
         ended(row).ok_or(Error::Unreadable { attempt: key.attempt })
     }
 }

@@ -27,7 +27,10 @@ pub(crate) enum Ending {
 }
 
 /// Runs a tool for no longer than `limit`, and catches its panic.
-pub(crate) async fn bounded(limit: Duration, work: impl Future<Output = Result<String, ToolError>>) -> Ending {
+pub(crate) async fn bounded(
+    limit: Duration,
+    work: impl Future<Output = Result<String, ToolError>>,
+) -> Ending {
     match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(returned)) => Ending::Returned(returned),
         Ok(Err(_)) => Ending::Panicked,
@@ -43,17 +46,23 @@ impl Ending {
     pub(crate) fn outcome(self, stakes: Stakes, limit: usize) -> Result<ToolOutcome, sqlx::Error> {
         Ok(match self {
             Self::Returned(Ok(output)) => completed(&output, limit),
-            Self::Returned(Err(ToolError::Failed { code, message })) => failed(code, &message, limit),
+            Self::Returned(Err(ToolError::Failed { code, message })) => {
+                failed(code, &message, limit)
+            }
             Self::Returned(Err(ToolError::Unknown { message })) => {
                 ToolOutcome::Unknown { message: text(&message, limit) }
             }
-            Self::Returned(Err(ToolError::Transaction(error))) if passes(&error) => return Err(error),
+            Self::Returned(Err(ToolError::Transaction(error))) if passes(&error) => {
+                return Err(error);
+            }
             Self::Returned(Err(ToolError::Transaction(error))) => {
                 failed("database_refused", &format!("the database refused it: {error}"), limit)
             }
-            Self::TimedOut(after) => {
-                broken(stakes, "timeout", &format!("it did not end within {} ms", after.as_millis()))
-            }
+            Self::TimedOut(after) => broken(
+                stakes,
+                "timeout",
+                &format!("it did not end within {} ms", after.as_millis()),
+            ),
             Self::Panicked => broken(stakes, "panicked", "the tool crashed"),
         })
     }
@@ -62,7 +71,10 @@ impl Ending {
 fn completed(output: &str, limit: usize) -> ToolOutcome {
     let output = clean(output);
     let kept = output.floor_char_boundary(limit);
-    ToolOutcome::Completed { truncated: kept < output.len(), output: output.get(..kept).unwrap_or_default().to_owned() }
+    ToolOutcome::Completed {
+        truncated: kept < output.len(),
+        output: output.get(..kept).unwrap_or_default().to_owned(),
+    }
 }
 
 fn failed(code: &str, message: &str, limit: usize) -> ToolOutcome {
@@ -72,7 +84,9 @@ fn failed(code: &str, message: &str, limit: usize) -> ToolOutcome {
 /// What is said of a call that did not come to its end.
 pub(crate) fn broken(stakes: Stakes, code: &str, message: &str) -> ToolOutcome {
     match stakes {
-        Stakes::Nothing => ToolOutcome::Failed { code: code.to_owned(), message: message.to_owned() },
+        Stakes::Nothing => {
+            ToolOutcome::Failed { code: code.to_owned(), message: message.to_owned() }
+        }
         Stakes::Effect => ToolOutcome::Unknown { message: message.to_owned() },
     }
 }
@@ -93,9 +107,9 @@ pub(crate) fn clean(text: &str) -> String {
 /// PostgreSQL 18, appendix A, classes 08, 40, 53, 55, 57 and 58.
 fn passes(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(refused) => refused
-            .code()
-            .is_some_and(|code| ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))),
+        sqlx::Error::Database(refused) => refused.code().is_some_and(|code| {
+            ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+        }),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -120,21 +134,33 @@ mod tests {
         let cut = of(Ending::Returned(Ok("aaaaaaa€b".to_owned())), Stakes::Nothing);
         assert_eq!(cut, ToolOutcome::Completed { output: "aaaaaaa".to_owned(), truncated: true });
         let whole = of(Ending::Returned(Ok("12345678".to_owned())), Stakes::Effect);
-        assert_eq!(whole, ToolOutcome::Completed { output: "12345678".to_owned(), truncated: false });
+        assert_eq!(
+            whole,
+            ToolOutcome::Completed { output: "12345678".to_owned(), truncated: false }
+        );
     }
 
     #[test]
     fn nul_is_replaced() {
         let outcome = of(Ending::Returned(Ok("a\0b".to_owned())), Stakes::Nothing);
-        assert_eq!(outcome, ToolOutcome::Completed { output: "a\u{fffd}b".to_owned(), truncated: false });
+        assert_eq!(
+            outcome,
+            ToolOutcome::Completed { output: "a\u{fffd}b".to_owned(), truncated: false }
+        );
     }
 
     #[test]
     fn an_error_of_the_tool_is_told_as_it_is() {
         for stakes in [Stakes::Nothing, Stakes::Effect] {
             let failed = of(Ending::Returned(Err(ToolError::failed("no_such", "none"))), stakes);
-            assert_eq!(failed, ToolOutcome::Failed { code: "no_such".to_owned(), message: "none".to_owned() });
-            let unknown = of(Ending::Returned(Err(ToolError::Unknown { message: "who knows".to_owned() })), stakes);
+            assert_eq!(
+                failed,
+                ToolOutcome::Failed { code: "no_such".to_owned(), message: "none".to_owned() }
+            );
+            let unknown = of(
+                Ending::Returned(Err(ToolError::Unknown { message: "who knows".to_owned() })),
+                stakes,
+            );
             assert_eq!(unknown, ToolOutcome::Unknown { message: "who know".to_owned() });
         }
     }
@@ -144,7 +170,9 @@ mod tests {
         let lost = Ending::Returned(Err(ToolError::Transaction(sqlx::Error::PoolTimedOut)));
         assert!(lost.outcome(Stakes::Nothing, 8).is_err());
         let wrong = Ending::Returned(Err(ToolError::Transaction(sqlx::Error::RowNotFound)));
-        assert!(matches!(of(wrong, Stakes::Nothing), ToolOutcome::Failed { code, .. } if code == "database_refused"));
+        assert!(
+            matches!(of(wrong, Stakes::Nothing), ToolOutcome::Failed { code, .. } if code == "database_refused")
+        );
     }
 
     #[tokio::test]

@@ -81,7 +81,8 @@ impl Registry {
     pub(crate) fn prepare(&self, call: &ToolExecute) -> Result<(Arc<Entry>, Value), ToolOutcome> {
         let Some(entry) = self.tools.get(&call.tool) else {
             let known: Vec<&str> = self.tools.keys().map(String::as_str).collect();
-            let message = format!("there is no tool {:?}; there are {}", call.tool, known.join(", "));
+            let message =
+                format!("there is no tool {:?}; there are {}", call.tool, known.join(", "));
             return Err(ToolOutcome::Failed { code: "unknown_tool".to_owned(), message });
         };
         let arguments = arguments::parse(&call.arguments, &entry.validator)?;

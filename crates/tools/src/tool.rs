@@ -20,8 +20,14 @@ pub trait Tool: Send + Sync + 'static {
     }
 
     /// Does it, and says to the model what came of it.
-    fn call(&self, _arguments: Value, _context: CallContext) -> BoxFuture<'_, Result<String, ToolError>> {
-        Box::pin(async { Err(ToolError::failed("not_callable", "this tool works in a transaction only")) })
+    fn call(
+        &self,
+        _arguments: Value,
+        _context: CallContext,
+    ) -> BoxFuture<'_, Result<String, ToolError>> {
+        Box::pin(async {
+            Err(ToolError::failed("not_callable", "this tool works in a transaction only"))
+        })
     }
 
     /// Does it in a transaction: the effect and its record are committed together.

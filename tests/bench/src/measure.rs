@@ -143,10 +143,7 @@ fn rounded(x: f64) -> f64 {
 /// The smallest value that `p` of 100 values are not above; not a number for none.
 fn percentile(sorted: &[f64], p: f64) -> f64 {
     let rank = (p / 100.0 * sorted.len() as f64).ceil() as usize;
-    sorted
-        .get(rank.saturating_sub(1))
-        .copied()
-        .unwrap_or(f64::NAN)
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
 /// Parent and processor ticks, reaped children included, from `/proc/PID/stat`.
@@ -155,11 +152,7 @@ fn stat(pid: u32) -> Option<(u32, u64)> {
     // The command before it may hold spaces and brackets.
     let after_name = line.get(line.rfind(')')? + 2..)?;
     let fields: Vec<&str> = after_name.split(' ').collect();
-    let ticks = fields
-        .get(11..15)?
-        .iter()
-        .filter_map(|f| f.parse::<u64>().ok())
-        .sum();
+    let ticks = fields.get(11..15)?.iter().filter_map(|f| f.parse::<u64>().ok()).sum();
     Some((fields.get(1)?.parse().ok()?, ticks))
 }
 
@@ -186,11 +179,7 @@ fn tree(roots: &[u32]) -> HashSet<u32> {
 }
 
 fn cpu_seconds(roots: &[u32]) -> f64 {
-    let ticks: u64 = tree(roots)
-        .into_iter()
-        .filter_map(stat)
-        .map(|(_, ticks)| ticks)
-        .sum();
+    let ticks: u64 = tree(roots).into_iter().filter_map(stat).map(|(_, ticks)| ticks).sum();
     ticks as f64 / TICKS_PER_SECOND
 }
 
@@ -217,10 +206,7 @@ fn machine_cpu_seconds() -> f64 {
         .filter_map(|field| field.parse().ok())
         .collect();
     // user, nice, system, irq, softirq, steal; between them idle and iowait
-    let used: u64 = [0, 1, 2, 5, 6, 7]
-        .iter()
-        .filter_map(|&i| fields.get(i))
-        .sum();
+    let used: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|&i| fields.get(i)).sum();
     used as f64 / TICKS_PER_SECOND
 }
 
@@ -231,10 +217,7 @@ mod tests {
     #[test]
     fn percentile_is_the_nearest_rank() {
         let values: Vec<f64> = (1..=200).map(f64::from).collect();
-        assert_eq!(
-            [50.0, 99.0, 100.0].map(|p| percentile(&values, p)),
-            [100.0, 198.0, 200.0]
-        );
+        assert_eq!([50.0, 99.0, 100.0].map(|p| percentile(&values, p)), [100.0, 198.0, 200.0]);
         assert!(percentile(&[], 50.0).is_nan());
     }
 
@@ -242,10 +225,7 @@ mod tests {
     fn meter_sees_its_own_process() {
         let me = [std::process::id()];
         let meter = Meter::start(&me, &[]);
-        let outcome = Outcome {
-            latencies_ms: vec![1.0, 3.0, 2.0],
-            ..Outcome::default()
-        };
+        let outcome = Outcome { latencies_ms: vec![1.0, 3.0, 2.0], ..Outcome::default() };
         let report = meter.finish("self".into(), 1, outcome);
         assert_eq!((report.ok, report.p50_ms, report.max_ms), (3, 2.0, 3.0));
         assert!(report.pss_peak_mib > 0.0);

@@ -161,31 +161,21 @@ impl MockLlm {
             let _entered = runtime.enter();
             tokio::net::TcpListener::from_std(listener)?
         };
-        let app = Arc::new(App {
-            options,
-            ledger: Mutex::default(),
-        });
+        let app = Arc::new(App { options, ledger: Mutex::default() });
         let router = router(Arc::clone(&app));
         let (stop, stopped) = oneshot::channel();
-        let server = thread::Builder::new()
-            .name("mockllm".into())
-            .spawn(move || {
-                let listener = listener.tap_io(|socket| {
-                    // Latency matters more than a packet; a socket that refuses still works.
-                    let _slower = socket.set_nodelay(true);
-                });
-                let serve = runtime.spawn(axum::serve(listener, router).into_future());
-                // Dropping the runtime then breaks every connection, as a dying provider does.
-                runtime.block_on(async {
-                    tokio::select! { _ = stopped => {}, _ = serve => {} }
-                });
-            })?;
-        Ok(Self {
-            address,
-            app,
-            stop: Some(stop),
-            server: Some(server),
-        })
+        let server = thread::Builder::new().name("mockllm".into()).spawn(move || {
+            let listener = listener.tap_io(|socket| {
+                // Latency matters more than a packet; a socket that refuses still works.
+                let _slower = socket.set_nodelay(true);
+            });
+            let serve = runtime.spawn(axum::serve(listener, router).into_future());
+            // Dropping the runtime then breaks every connection, as a dying provider does.
+            runtime.block_on(async {
+                tokio::select! { _ = stopped => {}, _ = serve => {} }
+            });
+        })?;
+        Ok(Self { address, app, stop: Some(stop), server: Some(server) })
     }
 
     /// The base URL for clients, `http://127.0.0.1:PORT/v1`.
@@ -210,30 +200,20 @@ impl MockLlm {
     #[must_use]
     pub fn requests(&self) -> Vec<Value> {
         let bodies = self.app.ledger().requests.clone();
-        bodies
-            .iter()
-            .filter_map(|body| serde_json::from_slice(body).ok())
-            .collect()
+        bodies.iter().filter_map(|body| serde_json::from_slice(body).ok()).collect()
     }
 
     /// How many of these had `text` as the user's last message.
     #[must_use]
     pub fn calls_for(&self, text: &str) -> usize {
         let bodies = self.app.ledger().requests.clone();
-        let requests = bodies
-            .iter()
-            .filter_map(|body| ChatRequest::parse(body).ok());
-        requests
-            .filter(|request| answer::last_user_text(request) == text)
-            .count()
+        let requests = bodies.iter().filter_map(|body| ChatRequest::parse(body).ok());
+        requests.filter(|request| answer::last_user_text(request) == text).count()
     }
 
     /// Makes the next `count` requests fail.
     pub fn fail_next(&self, fault: Fault, count: usize) {
-        self.app
-            .ledger()
-            .faults
-            .extend(std::iter::repeat_n(fault, count));
+        self.app.ledger().faults.extend(std::iter::repeat_n(fault, count));
     }
 
     /// Ends it and breaks open connections; its port is free afterwards.
@@ -256,10 +236,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(models))
         .route("/admin/faults", post(faults))
         .route("/health", get(async || Json(json!({ "ok": true }))))
-        .route(
-            "/stats",
-            get(async |State(app): State<Arc<App>>| Json(app.ledger().stats.clone())),
-        )
+        .route("/stats", get(async |State(app): State<Arc<App>>| Json(app.ledger().stats.clone())))
         .layer(DefaultBodyLimit::disable())
         .with_state(app)
 }
@@ -350,22 +327,11 @@ fn respond(app: &App, script: &Script, request: &ChatRequest<'_>, prompt_bytes: 
         stats.streamed += u64::from(request.stream);
     }
     if request.stream {
-        let usage_of = request
-            .stream_options
-            .as_ref()
-            .filter(|o| o.include_usage)
-            .map(|_| prompt_bytes);
-        answer::send(
-            SSE,
-            answer.events(&request.model, usage_of),
-            script.token_pause,
-        )
+        let usage_of =
+            request.stream_options.as_ref().filter(|o| o.include_usage).map(|_| prompt_bytes);
+        answer::send(SSE, answer.events(&request.model, usage_of), script.token_pause)
     } else {
-        answer::send(
-            JSON,
-            vec![answer.whole(&request.model, prompt_bytes)],
-            Duration::ZERO,
-        )
+        answer::send(JSON, vec![answer.whole(&request.model, prompt_bytes)], Duration::ZERO)
     }
 }
 
@@ -373,25 +339,18 @@ fn authorize(options: &Options, headers: &HeaderMap) -> Result<(), (StatusCode, 
     let Some(key) = &options.api_key else {
         return Ok(());
     };
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     if given.and_then(|value| value.strip_prefix("Bearer ")) == Some(key) {
         return Ok(());
     }
-    Err((
-        StatusCode::UNAUTHORIZED,
-        "the api key is missing or wrong".into(),
-    ))
+    Err((StatusCode::UNAUTHORIZED, "the api key is missing or wrong".into()))
 }
 
 fn injected(code: u16, retry_after_s: u32) -> Response {
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = error(status, &format!("injected {code}"));
     if matches!(code, 429 | 503) {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
     }
     response
 }
@@ -402,9 +361,6 @@ fn error(status: StatusCode, why: &str) -> Response {
         500.. => "server_error",
         _ => "invalid_request_error",
     };
-    (
-        status,
-        Json(json!({ "error": { "message": why, "type": kind, "code": kind } })),
-    )
+    (status, Json(json!({ "error": { "message": why, "type": kind, "code": kind } })))
         .into_response()
 }

@@ -14,10 +14,7 @@ fn start() -> MockLlm {
 
 async fn post(mock: &MockLlm, body: &Value) -> reqwest::Result<Response> {
     let url = format!("{}/chat/completions", mock.url());
-    let request = http_client()
-        .unwrap()
-        .post(url)
-        .timeout(Duration::from_secs(10));
+    let request = http_client().unwrap().post(url).timeout(Duration::from_secs(10));
     request.json(body).send().await
 }
 
@@ -72,22 +69,9 @@ async fn turn_with_two_parallel_calls_ends_with_their_results() {
     assert_eq!(last["choices"][0]["finish_reason"], "stop");
 
     let prompt_bytes = mock.stats().prompt_bytes;
-    let expected = Stats {
-        chat: 2,
-        tool_calls: 2,
-        finals: 1,
-        prompt_bytes,
-        ..Stats::default()
-    };
+    let expected = Stats { chat: 2, tool_calls: 2, finals: 1, prompt_bytes, ..Stats::default() };
     assert_eq!(mock.stats(), expected);
-    assert_eq!(
-        (
-            mock.calls_for(said),
-            mock.calls_for("hi"),
-            mock.requests().len()
-        ),
-        (2, 0, 2)
-    );
+    assert_eq!((mock.calls_for(said), mock.calls_for("hi"), mock.requests().len()), (2, 0, 2));
 }
 
 #[tokio::test]
@@ -96,24 +80,14 @@ async fn streamed_pieces_join_to_the_whole_answer() {
     let body = json!({ "model": "mock-tok3-itl1", "messages": [user("hi")], "stream": true,
         "stream_options": { "include_usage": true } });
     let text = post(&mock, &body).await.unwrap().text().await.unwrap();
-    let mut events: Vec<_> = text
-        .split_terminator("\n\n")
-        .map(|e| e.strip_prefix("data: ").unwrap())
-        .collect();
+    let mut events: Vec<_> =
+        text.split_terminator("\n\n").map(|e| e.strip_prefix("data: ").unwrap()).collect();
     assert_eq!(events.pop(), Some("[DONE]"));
-    let chunks: Vec<Value> = events
-        .iter()
-        .map(|e| serde_json::from_str(e).unwrap())
-        .collect();
-    let said: String = chunks
-        .iter()
-        .filter_map(|c| c["choices"][0]["delta"]["content"].as_str())
-        .collect();
+    let chunks: Vec<Value> = events.iter().map(|e| serde_json::from_str(e).unwrap()).collect();
+    let said: String =
+        chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
     assert_eq!(said, "DONE hi w1 w2");
-    assert_eq!(
-        chunks[chunks.len() - 2]["choices"][0]["finish_reason"],
-        "stop"
-    );
+    assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "stop");
     assert_eq!(chunks[chunks.len() - 1]["choices"], json!([]));
     assert_eq!(chunks[chunks.len() - 1]["usage"]["completion_tokens"], 3);
 }
@@ -138,11 +112,7 @@ async fn streamed_arguments_join_to_json() {
 #[tokio::test]
 async fn without_an_offered_tool_it_answers_with_text() {
     let mock = start();
-    let answer = ask(
-        &mock,
-        &json!({ "model": "mock-tool", "messages": [user("hi")] }),
-    )
-    .await;
+    let answer = ask(&mock, &json!({ "model": "mock-tool", "messages": [user("hi")] })).await;
     assert_eq!(answer["choices"][0]["message"]["content"], "DONE hi");
 }
 
@@ -159,14 +129,8 @@ async fn broken_protocol_is_refused_with_the_reason() {
             json!([{ "role": "function", "content": "x" }]),
             r#"messages[0]: unknown role "function""#,
         ),
-        (
-            json!([hi, called(&[])]),
-            "messages[1]: tool_calls is an empty list",
-        ),
-        (
-            json!([hi, called(&["a"])]),
-            r#"tool calls {"a"} are not answered"#,
-        ),
+        (json!([hi, called(&[])]), "messages[1]: tool_calls is an empty list"),
+        (json!([hi, called(&["a"])]), r#"tool calls {"a"} are not answered"#),
         (
             json!([hi, call, result, user("more")]),
             r#"messages[3]: user before tool calls {"b"} are answered"#,
@@ -175,14 +139,8 @@ async fn broken_protocol_is_refused_with_the_reason() {
             json!([hi, called(&["a"]), result, result]),
             r#"messages[3]: no open tool call has the id "a""#,
         ),
-        (
-            json!([hi, called(&["a", "a"])]),
-            r#"messages[1]: two tool calls with the id "a""#,
-        ),
-        (
-            json!([hi, { "role": "tool", "content": "x" }]),
-            "messages[1]: tool without tool_call_id",
-        ),
+        (json!([hi, called(&["a", "a"])]), r#"messages[1]: two tool calls with the id "a""#),
+        (json!([hi, { "role": "tool", "content": "x" }]), "messages[1]: tool without tool_call_id"),
         (
             json!([hi, not_json]),
             "messages[1]: arguments of tool call a are not the JSON text of an object",
@@ -193,9 +151,8 @@ async fn broken_protocol_is_refused_with_the_reason() {
         ),
     ];
     for (messages, why) in &cases {
-        let response = post(&mock, &json!({ "model": "mock", "messages": messages }))
-            .await
-            .unwrap();
+        let response =
+            post(&mock, &json!({ "model": "mock", "messages": messages })).await.unwrap();
         assert_eq!(response.status(), 400, "{why}");
         let body: Value = response.json().await.unwrap();
         assert_eq!(body["error"]["message"], *why);
@@ -224,33 +181,19 @@ async fn ordered_faults_come_once_each_and_then_stop() {
     let mock = start();
     let order = json!({ "kind": "429", "count": 1 });
     let url = format!("http://{}/admin/faults", mock.address());
-    http_client()
-        .unwrap()
-        .post(url)
-        .json(&order)
-        .send()
-        .await
-        .unwrap()
-        .error_for_status()
-        .unwrap();
+    http_client().unwrap().post(url).json(&order).send().await.unwrap().error_for_status().unwrap();
     mock.fail_next(Fault::Cut, 1);
 
     let body = json!({ "model": "mock", "messages": [user("hi")] });
     let refused = post(&mock, &body).await.unwrap();
     assert_eq!(
-        (
-            refused.status().as_u16(),
-            refused.headers()["retry-after"].to_str().unwrap()
-        ),
+        (refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()),
         (429, "1")
     );
     let cut = post(&mock, &body).await.unwrap();
     assert_eq!(cut.status(), 200);
     cut.bytes().await.unwrap_err();
-    assert_eq!(
-        ask(&mock, &body).await["choices"][0]["message"]["content"],
-        "DONE hi"
-    );
+    assert_eq!(ask(&mock, &body).await["choices"][0]["message"]["content"], "DONE hi");
     assert_eq!((mock.stats().faults, mock.calls_for("hi")), (2, 3));
 }
 
@@ -266,29 +209,16 @@ async fn shutdown_breaks_a_hanging_request_and_frees_the_port() {
     }
     mock.shutdown();
     hanging.await.unwrap().unwrap_err();
-    MockLlm::start(Options {
-        port,
-        ..Options::default()
-    })
-    .unwrap();
+    MockLlm::start(Options { port, ..Options::default() }).unwrap();
 }
 
 #[tokio::test]
 async fn wrong_api_key_is_refused() {
-    let mock = MockLlm::start(Options {
-        api_key: Some("sk-1".into()),
-        ..Options::default()
-    })
-    .unwrap();
+    let mock =
+        MockLlm::start(Options { api_key: Some("sk-1".into()), ..Options::default() }).unwrap();
     let body = json!({ "model": "mock", "messages": [user("hi")] });
     assert_eq!(post(&mock, &body).await.unwrap().status(), 401);
     let url = format!("{}/chat/completions", mock.url());
-    let right = http_client()
-        .unwrap()
-        .post(url)
-        .bearer_auth("sk-1")
-        .json(&body)
-        .send()
-        .await;
+    let right = http_client().unwrap().post(url).bearer_auth("sk-1").json(&body).send().await;
     assert_eq!(right.unwrap().status(), 200);
 }

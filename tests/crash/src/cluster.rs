@@ -20,8 +20,16 @@ use tokio_util::sync::CancellationToken;
 use crate::plan::Plan;
 
 /// All worker processes; two orchestrators contend.
-pub(crate) const WORKERS: [&str; 8] =
-    ["orchestrator", "orchestrator-2", "inference", "tools", "memory", "gateway", "telegram", "osc"];
+pub(crate) const WORKERS: [&str; 8] = [
+    "orchestrator",
+    "orchestrator-2",
+    "inference",
+    "tools",
+    "memory",
+    "gateway",
+    "telegram",
+    "osc",
+];
 
 pub(crate) struct Cluster {
     pub(crate) servers: Servers,
@@ -60,11 +68,19 @@ impl Cluster {
         })
         .await?;
         let arguments = r#"{"note":"$USER"}"#.to_owned();
-        let options = LlmOptions { tool_name: "count_effect".to_owned(), tool_args: arguments, ..LlmOptions::default() };
+        let options = LlmOptions {
+            tool_name: "count_effect".to_owned(),
+            tool_args: arguments,
+            ..LlmOptions::default()
+        };
         let llm = MockLlm::start(options)?;
         let bot = Arc::new(BotApi::start(BotOptions::default()).await?);
         let (http_port, osc) = (free_port()?, free_port()?);
-        configure(folder.path(), &llm.url(), plan.ablation.is_some_and(crate::plan::Ablation::leaves_calls_open))?;
+        configure(
+            folder.path(),
+            &llm.url(),
+            plan.ablation.is_some_and(crate::plan::Ablation::leaves_calls_open),
+        )?;
         let mut cluster = Self {
             bus: Bus::connect(servers.nats_url(), "crash matrix").await?,
             servers,
@@ -133,7 +149,10 @@ impl Cluster {
             starts: std::sync::atomic::AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join(format!("{name}.log")))?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join(format!("{name}.log")))?;
         let mut command = self.base();
         command.args(["worker", name.trim_end_matches("-2")]);
         if let Some(guard) = self.ablation {
@@ -152,7 +171,9 @@ impl Cluster {
     /// How often a worker has been started.
     pub(crate) async fn starts(&self, name: &str) -> u64 {
         let workers = self.workers.lock().await;
-        workers.get(name).map_or(0, |worker| worker.starts.load(std::sync::atomic::Ordering::SeqCst))
+        workers
+            .get(name)
+            .map_or(0, |worker| worker.starts.load(std::sync::atomic::Ordering::SeqCst))
     }
 
     /// Kills a worker with SIGKILL; it comes back after `pause_ms`, perhaps armed with a failpoint.
@@ -172,7 +193,12 @@ impl Cluster {
     }
 
     pub(crate) async fn signal(&self, name: &str, signal: Signal) {
-        let pid = self.workers.lock().await.get(name).and_then(|worker| worker.pid.lock().ok().and_then(|pid| *pid));
+        let pid = self
+            .workers
+            .lock()
+            .await
+            .get(name)
+            .and_then(|worker| worker.pid.lock().ok().and_then(|pid| *pid));
         signal_pid(pid, signal);
     }
 
@@ -260,7 +286,10 @@ fn configure(folder: &Path, llm: &str, impatient: bool) -> Result<()> {
         .replace("duplicate_window = \"10m\"", "duplicate_window = \"1s\"")
         .replace("ack_wait = \"10s\"", "ack_wait = \"2s\"")
         .replace("ack_wait = \"30s\"", "ack_wait = \"2s\"");
-    ensure!(events.contains("\"1s\"") && events.contains("\"2s\""), "events.toml has changed its shape");
+    ensure!(
+        events.contains("\"1s\"") && events.contains("\"2s\""),
+        "events.toml has changed its shape"
+    );
     std::fs::write(to.join("streams/events.toml"), events)?;
     let limits = if impatient {
         "start_within_ms = 4000\nrecall_ms = 4000\ninference_ms = 4000\ntool_ms = 4000"

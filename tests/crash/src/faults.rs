@@ -25,8 +25,15 @@ pub(crate) async fn run(cluster: &Cluster, plan: &Plan, load: &Load) -> Result<K
         });
         join(lanes.collect()).await
     };
-    let random = async { if plan.random { random(cluster, plan, load, end).await } else { Kills::new() } };
-    let pauses = async { if plan.random || plan.ablation == Some(Ablation::Fence) { pauses(cluster, plan, load, end).await } else { Kills::new() } };
+    let random =
+        async { if plan.random { random(cluster, plan, load, end).await } else { Kills::new() } };
+    let pauses = async {
+        if plan.random || plan.ablation == Some(Ablation::Fence) {
+            pauses(cluster, plan, load, end).await
+        } else {
+            Kills::new()
+        }
+    };
     let enough = async {
         while !load.is_enough() && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -60,7 +67,11 @@ async fn join<F: Future<Output = Kills>>(futures: Vec<F>) -> Kills {
                 *slot = Some(kills);
             }
         }
-        if done.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
     })
     .await;
     done.into_iter().flatten().flatten().collect()
@@ -80,7 +91,11 @@ async fn lane(
     for round in 0..plan.kills {
         for point in &points {
             // Startup steps are passed once for each partition, work steps as the load goes.
-            let hits = if point.contains("claim") || point.contains("fold") { random.random_range(1..=20) } else { random.random_range(1..=8) };
+            let hits = if point.contains("claim") || point.contains("fold") {
+                random.random_range(1..=20)
+            } else {
+                random.random_range(1..=8)
+            };
             // Every third time longer than the stream remembers ids.
             let pause = if round % 3 == 2 { 1500 } else { random.random_range(50..300) };
             cluster.kill(worker, pause, Some((point, hits))).await;
@@ -130,7 +145,11 @@ async fn pauses(cluster: &Cluster, plan: &Plan, load: &Load, end: Instant) -> Ki
         tokio::time::sleep(Duration::from_millis(random.random_range(500..1500))).await;
         let who = ["orchestrator-2", "orchestrator"][turn % 2];
         // The named kills wait for the first orchestrator to move; pause it only without them.
-        let who = if plan.points.iter().any(|(worker, _)| *worker == "orchestrator") { "orchestrator-2" } else { who };
+        let who = if plan.points.iter().any(|(worker, _)| *worker == "orchestrator") {
+            "orchestrator-2"
+        } else {
+            who
+        };
         cluster.signal(who, Signal::STOP).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(2500..4000))).await;
         cluster.signal(who, Signal::CONT).await;

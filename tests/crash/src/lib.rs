@@ -4,6 +4,8 @@
 //! passes when nothing was lost, decided twice, answered twice or done twice. The ablations
 //! switch one guard off each and have to make it fail: they test the test.
 
+#![allow(clippy::print_stdout, reason = "a report")]
+
 mod cluster;
 mod faults;
 mod load;
@@ -35,5 +37,8 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
 
 fn commit() -> String {
     let output = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    output.map_or_else(|_| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output.map_or_else(
+        |_| "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
 }

@@ -51,7 +51,11 @@ impl Load {
         });
         let mut clients = JoinSet::new();
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap_or_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .unwrap_or_default();
         for client in 0..CLIENTS {
             let url = format!("http://{}/v1/chat/completions", cluster.http);
             clients.spawn(web(Arc::clone(&shared), http.clone(), url, cluster.key.clone(), client));
@@ -141,13 +145,18 @@ async fn osc(shared: Arc<Shared>, server: SocketAddr, key: String, client: usize
         for _ in 0..200 {
             if session.is_none() {
                 let name = format!("crash {client}");
-                let hello = vec![OscType::String(name), OscType::Int(0), OscType::String(key.clone())];
-                session = call(&socket, server, "/nexus/1/hello", hello, "/nexus/1/welcome").await.and_then(first_text);
+                let hello =
+                    vec![OscType::String(name), OscType::Int(0), OscType::String(key.clone())];
+                session = call(&socket, server, "/nexus/1/hello", hello, "/nexus/1/welcome")
+                    .await
+                    .and_then(first_text);
                 continue;
             }
             let Some(name) = session.clone() else { continue };
-            let arguments = [name, format!("r{number}"), text.clone()].map(OscType::String).to_vec();
-            let answer = call(&socket, server, "/nexus/1/ask", arguments, "/nexus/1/accepted").await;
+            let arguments =
+                [name, format!("r{number}"), text.clone()].map(OscType::String).to_vec();
+            let answer =
+                call(&socket, server, "/nexus/1/ask", arguments, "/nexus/1/accepted").await;
             match answer {
                 Some(_) => {
                     shared.promised.lock().await.osc.insert(text.clone());
@@ -175,8 +184,12 @@ async fn call(
     let mut buffer = vec![0; 65_536];
     let end = tokio::time::Instant::now() + Duration::from_secs(2);
     loop {
-        let (length, _) = tokio::time::timeout_at(end, socket.recv_from(&mut buffer)).await.ok()?.ok()?;
-        let Ok((_, OscPacket::Message(answer))) = rosc::decoder::decode_udp(buffer.get(..length)?) else { continue };
+        let (length, _) =
+            tokio::time::timeout_at(end, socket.recv_from(&mut buffer)).await.ok()?.ok()?;
+        let Ok((_, OscPacket::Message(answer))) = rosc::decoder::decode_udp(buffer.get(..length)?)
+        else {
+            continue;
+        };
         if answer.addr == wanted {
             return Some(answer.args);
         }

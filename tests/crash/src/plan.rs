@@ -32,7 +32,9 @@ impl Ablation {
     fn points(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Fence => &[],
-            Self::AckFirst => &[("inference", "bus.after_early_ack"), ("tools", "bus.after_early_ack")],
+            Self::AckFirst => {
+                &[("inference", "bus.after_early_ack"), ("tools", "bus.after_early_ack")]
+            }
             Self::RandomIds => &[("orchestrator", "orchestrator.after_publish")],
             Self::Ledger => &[("tools", "bus.after_handle")],
         }

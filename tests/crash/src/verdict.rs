@@ -46,7 +46,8 @@ impl Verdict {
     /// Whether every promise was kept.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.lost + self.failed + self.second_decisions + self.second_replies + self.wrong_effects == 0
+        self.lost + self.failed + self.second_decisions + self.second_replies + self.wrong_effects
+            == 0
             && self.mismatches + self.dead == 0
             && self.unaccounted == 0
     }
@@ -66,8 +67,19 @@ impl fmt::Display for Verdict {
         writeln!(
             f,
             "  '{}': requests {} answered {} | lost {} failed {} second decisions {} second replies {} wrong effects {} replay mismatches {} dead letters {} unaccounted {} | repeated Telegram sends {} | kills {}",
-            self.name, self.requests, self.answered, self.lost, self.failed, self.second_decisions, self.second_replies,
-            self.wrong_effects, self.mismatches, self.dead, self.unaccounted, self.repeated_sends, self.kills()
+            self.name,
+            self.requests,
+            self.answered,
+            self.lost,
+            self.failed,
+            self.second_decisions,
+            self.second_replies,
+            self.wrong_effects,
+            self.mismatches,
+            self.dead,
+            self.unaccounted,
+            self.repeated_sends,
+            self.kills()
         )?;
         for note in self.notes.iter().take(12) {
             writeln!(f, "  note: {note}")?;
@@ -77,7 +89,12 @@ impl fmt::Display for Verdict {
 }
 
 /// Waits until nothing is pending, then counts.
-pub(crate) async fn judge(cluster: &Cluster, promised: &Promised, kills: Kills, plan: &Plan) -> Result<Verdict> {
+pub(crate) async fn judge(
+    cluster: &Cluster,
+    promised: &Promised,
+    kills: Kills,
+    plan: &Plan,
+) -> Result<Verdict> {
     let mut verdict = Verdict { name: plan.name.clone(), kills, ..Verdict::default() };
     let events = at_rest(cluster, promised, plan.patience()).await?;
     count_requests(&events, promised, &mut verdict);
@@ -86,12 +103,19 @@ pub(crate) async fn judge(cluster: &Cluster, promised: &Promised, kills: Kills, 
     replay(&events, &mut verdict);
     let letters = DeadLetters::new(&cluster.bus).list().await?;
     verdict.dead = letters.len();
-    verdict.notes.extend(letters.iter().map(|letter| format!("dead: {} {}", letter.event.payload.worker, letter.event.payload.reason)));
+    verdict.notes.extend(letters.iter().map(|letter| {
+        format!("dead: {} {}", letter.event.payload.worker, letter.event.payload.reason)
+    }));
     let ledger = cluster.command(&["ledger", "--json"]).await.unwrap_or_default();
     let ledger: Value = serde_json::from_str(&ledger).unwrap_or_default();
     verdict.unaccounted = ledger["total"]["unaccounted"].as_u64().unwrap_or(1);
     let mut texts = BTreeSet::new();
-    verdict.repeated_sends = cluster.bot.sent().iter().filter(|sent| !texts.insert((sent.chat, sent.text.clone()))).count();
+    verdict.repeated_sends = cluster
+        .bot
+        .sent()
+        .iter()
+        .filter(|sent| !texts.insert((sent.chat, sent.text.clone())))
+        .count();
     Ok(verdict)
 }
 
@@ -104,19 +128,31 @@ struct Stored {
 
 impl Stored {
     fn text(&self, pointer: &str) -> String {
-        self.event.pointer(pointer).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default()
+        self.event
+            .pointer(pointer)
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .unwrap_or_default()
     }
 }
 
-async fn at_rest(cluster: &Cluster, promised: &Promised, patience: Duration) -> Result<Vec<Stored>> {
+async fn at_rest(
+    cluster: &Cluster,
+    promised: &Promised,
+    patience: Duration,
+) -> Result<Vec<Stored>> {
     let end = Instant::now() + patience;
     loop {
         let events = read(cluster).await;
         if let Ok(events) = &events {
             let of = |kind| events.iter().filter(move |event| event.kind == Some(kind));
-            let asked: BTreeSet<String> = of(EventType::RequestsIncoming).map(|event| event.text("/id")).collect();
-            let ended: BTreeSet<String> = of(EventType::RequestsProcessed).map(|event| event.text("/payload/request")).collect();
-            let texts = of(EventType::RequestsIncoming).map(|event| event.text("/payload/text")).collect::<BTreeSet<_>>();
+            let asked: BTreeSet<String> =
+                of(EventType::RequestsIncoming).map(|event| event.text("/id")).collect();
+            let ended: BTreeSet<String> = of(EventType::RequestsProcessed)
+                .map(|event| event.text("/payload/request"))
+                .collect();
+            let texts = of(EventType::RequestsIncoming)
+                .map(|event| event.text("/payload/text"))
+                .collect::<BTreeSet<_>>();
             let seen = promised.telegram.iter().all(|text| texts.contains(text));
             if seen && asked.is_subset(&ended) {
                 break;
@@ -135,7 +171,9 @@ async fn at_rest(cluster: &Cluster, promised: &Promised, patience: Duration) -> 
 async fn read(cluster: &Cluster) -> Result<Vec<Stored>> {
     let mut reader = Reader::open(&cluster.bus, EVENTS, Filter::Everything, Start::First).await?;
     let stored = |message: Message| {
-        let kind = StoredSubject::parse(&message.subject).ok().and_then(|subject| subject.kind.parse().ok());
+        let kind = StoredSubject::parse(&message.subject)
+            .ok()
+            .and_then(|subject| subject.kind.parse().ok());
         Stored { kind, event: serde_json::from_slice(&message.bytes).unwrap_or_default(), message }
     };
     Ok(reader.read_to_end().await?.into_iter().map(stored).collect())
@@ -158,10 +196,14 @@ fn count_requests(events: &[Stored], promised: &Promised, verdict: &mut Verdict)
                 verdict.lost += 1;
                 verdict.notes.push(format!("no reply to {text:?}, run {id}"));
             }
-            Some([reply]) if reply.text("/payload/outcome/status") == "answered" => verdict.answered += 1,
+            Some([reply]) if reply.text("/payload/outcome/status") == "answered" => {
+                verdict.answered += 1
+            }
             Some([reply]) => {
                 verdict.failed += 1;
-                verdict.notes.push(format!("{text:?}, run {id}: {}", reply.text("/payload/outcome")));
+                verdict
+                    .notes
+                    .push(format!("{text:?}, run {id}: {}", reply.text("/payload/outcome")));
             }
             Some(more) => {
                 verdict.second_replies += more.len() - 1;
@@ -183,17 +225,32 @@ fn count_decisions(events: &[Stored], verdict: &mut Verdict) {
     let mut seen: BTreeMap<(EventType, String, String, String), u64> = BTreeMap::new();
     let decisions = events.iter().filter_map(|event| {
         let kind = event.kind.filter(|kind| {
-            matches!(kind, EventType::RunsStarted | EventType::MemoryRecall | EventType::InferenceRequest | EventType::ToolsExecute)
+            matches!(
+                kind,
+                EventType::RunsStarted
+                    | EventType::MemoryRecall
+                    | EventType::InferenceRequest
+                    | EventType::ToolsExecute
+            )
         });
         kind.map(|kind| (kind, event))
     });
     for (kind, event) in decisions {
-        let key = (kind, event.text("/correlation_id"), event.text("/metadata/inputs_digest"), event.text("/payload/index"));
+        let key = (
+            kind,
+            event.text("/correlation_id"),
+            event.text("/metadata/inputs_digest"),
+            event.text("/payload/index"),
+        );
         let count = seen.entry(key).or_default();
         *count += 1;
         if *count > 1 {
             verdict.second_decisions += 1;
-            verdict.notes.push(format!("{kind} of run {} again at sequence {}", event.text("/correlation_id"), event.message.sequence));
+            verdict.notes.push(format!(
+                "{kind} of run {} again at sequence {}",
+                event.text("/correlation_id"),
+                event.message.sequence
+            ));
         }
     }
 }
@@ -201,8 +258,12 @@ fn count_decisions(events: &[Stored], verdict: &mut Verdict) {
 async fn count_effects(cluster: &Cluster, events: &[Stored], verdict: &mut Verdict) -> Result<()> {
     let store = Store::connect(cluster.servers.database_url(), &nexus_store::Config::default())?;
     let mut tx = store.tenant(LOCAL_TENANT.0).await?;
-    let rows = sqlx::query("SELECT call_id, count(*) AS effects FROM tools.test_effects GROUP BY call_id").fetch_all(&mut *tx).await?;
-    let effects: BTreeMap<Uuid, i64> = rows.iter().map(|row| (row.get("call_id"), row.get("effects"))).collect();
+    let rows =
+        sqlx::query("SELECT call_id, count(*) AS effects FROM tools.test_effects GROUP BY call_id")
+            .fetch_all(&mut *tx)
+            .await?;
+    let effects: BTreeMap<Uuid, i64> =
+        rows.iter().map(|row| (row.get("call_id"), row.get("effects"))).collect();
     let calls: BTreeSet<Uuid> = events
         .iter()
         .filter(|event| event.kind == Some(EventType::ToolsExecute))
@@ -223,7 +284,9 @@ async fn count_effects(cluster: &Cluster, events: &[Stored], verdict: &mut Verdi
 fn replay(events: &[Stored], verdict: &mut Verdict) {
     let mut conversations: BTreeMap<ConversationKey, Vec<Recorded>> = BTreeMap::new();
     for event in events {
-        let (Some(kind), Ok(raw)) = (event.kind, RawEvent::decode(&event.message.bytes)) else { continue };
+        let (Some(kind), Ok(raw)) = (event.kind, RawEvent::decode(&event.message.bytes)) else {
+            continue;
+        };
         conversations.entry(ConversationKey::of(&raw.metadata)).or_default().push(Recorded {
             sequence: event.message.sequence,
             stored_at: event.message.stored_at,
@@ -236,6 +299,12 @@ fn replay(events: &[Stored], verdict: &mut Verdict) {
     for record in conversations.values() {
         let result = verify(record, None, false);
         verdict.mismatches += result.mismatches.len();
-        verdict.notes.extend(result.mismatches.iter().take(3).map(|mismatch| format!("{mismatch:?}").chars().take(300).collect()));
+        verdict.notes.extend(
+            result
+                .mismatches
+                .iter()
+                .take(3)
+                .map(|mismatch| format!("{mismatch:?}").chars().take(300).collect()),
+        );
     }
 }

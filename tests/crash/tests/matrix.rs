@@ -2,6 +2,8 @@
 //!
 //! `--seed N` repeats a run, `--only small|full|fence|ack-first|ids|ledger` runs one part.
 
+#![allow(clippy::print_stdout, reason = "a report")]
+
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,10 +12,16 @@ use nexus_crash::{Ablation, Plan, run};
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
-    let fresh = || u64::try_from(std::process::id()).unwrap_or(1) * 7919;
+    let value = |name: &str| {
+        arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1))
+    };
+    let fresh = || u64::from(std::process::id()) * 7919;
     let seed = value("--seed").and_then(|seed| seed.parse().ok()).unwrap_or_else(fresh);
-    let main_plan = if arguments.iter().any(|argument| argument == "--full") { Plan::full(seed) } else { Plan::small(seed) };
+    let main_plan = if arguments.iter().any(|argument| argument == "--full") {
+        Plan::full(seed)
+    } else {
+        Plan::small(seed)
+    };
     let ablations = [Ablation::Fence, Ablation::AckFirst, Ablation::RandomIds, Ablation::Ledger];
     let mut plans = vec![main_plan];
     plans.extend(ablations.map(|ablation| Plan::ablated(ablation, seed)));

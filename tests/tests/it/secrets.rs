@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use nexus_bus::{CHUNKS, DEAD, EVENTS, Filter, Reader, Start};
 use nexus_contracts::EventType;
-use nexus_testkit::process::{Options, servers};
+use nexus_testkit::process::{Options, Place};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
-use crate::support::{bus, exited, fresh, subject, succeeded, text, until, up};
+use crate::support::{bus, exited, fresh, shared, subject, succeeded, text, until, up};
 use crate::web_client::WebClient;
 
 const CANARY: &str = "sk-canary-8d1f0c2b7a6e4d53";
@@ -109,14 +110,8 @@ async fn no_key_is_in_any_stream_table_file_or_log_line() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// All tables, as `pg_dump` writes them, or row by row where there is none.
+/// All rows of all our tables.
 async fn dump(url: &str) -> Vec<u8> {
-    let program = files(&servers()).into_iter().find(|path| path.file_name().is_some_and(|name| name == "pg_dump"));
-    if let Some(program) = program {
-        let mut dump = tokio::process::Command::new(program);
-        return succeeded(dump.args(["--dbname", url, "--inserts", "--no-sync"]).output().await.unwrap()).stdout;
-    }
-    use sqlx::{Connection as _, Row as _};
     let mut database = sqlx::PgConnection::connect(url).await.unwrap();
     // The owner's rows are guarded too; it may switch that off for itself.
     let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('system', 'memory', 'tools')";
@@ -124,8 +119,10 @@ async fn dump(url: &str) -> Vec<u8> {
     let mut all = Vec::new();
     for table in tables {
         let table: String = table.get(0);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"))).execute(&mut database).await.unwrap();
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT t::text FROM {table} t"))).fetch_all(&mut database).await.unwrap();
+        let open = AssertSqlSafe(format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"));
+        sqlx::raw_sql(open).execute(&mut database).await.unwrap();
+        let select = AssertSqlSafe(format!("SELECT t::text FROM {table} t"));
+        let rows = sqlx::query(select).fetch_all(&mut database).await.unwrap();
         all.extend(table.bytes());
         all.extend(rows.iter().flat_map(|row| row.get::<String, _>(0).into_bytes()));
     }
@@ -135,9 +132,9 @@ async fn dump(url: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_unknown_key_in_the_environment_is_not_an_error_but_an_unknown_setting_is() {
-    let nexus = crate::support::shared().await;
+    let nexus = shared().await;
     let options = Options::default().env("NEXUS_GATEWAY__NO_SUCH", "1").env("SOME_OTHER_KEY", CANARY);
-    let place = nexus_testkit::process::Place::new(&options).unwrap();
+    let place = Place::new(&options).unwrap();
     let error = text(&exited(2, place.run(&["config", "show"]).await.unwrap()).stderr);
     assert!(error.contains("no_such") && !error.contains(CANARY), "{error}");
     succeeded(nexus.run(&["config", "show"]).await.unwrap());

@@ -40,7 +40,8 @@ pub(crate) fn stream(wanted: &StreamConfig, live: Option<&StreamConfig>) -> Vec<
     let shorter = |live: u128, wanted: u128| wanted != 0 && (live == 0 || wanted < live);
     let (from, to) = (live.max_age, wanted.max_age);
     changes.field("max_age", &from, &to, shorter(from.as_nanos(), to.as_nanos()));
-    let smaller = wanted.max_bytes > 0 && (live.max_bytes <= 0 || wanted.max_bytes < live.max_bytes);
+    let smaller =
+        wanted.max_bytes > 0 && (live.max_bytes <= 0 || wanted.max_bytes < live.max_bytes);
     changes.field("max_bytes", &live.max_bytes, &wanted.max_bytes, smaller);
     changes.field("max_message_bytes", &live.max_message_size, &wanted.max_message_size, false);
     changes.field("duplicate_window", &live.duplicate_window, &wanted.duplicate_window, false);
@@ -74,7 +75,13 @@ struct Changes {
 }
 
 impl Changes {
-    fn field<T: PartialEq + fmt::Debug>(&mut self, field: &str, live: &T, wanted: &T, destroys: bool) {
+    fn field<T: PartialEq + fmt::Debug>(
+        &mut self,
+        field: &str,
+        live: &T,
+        wanted: &T,
+        destroys: bool,
+    ) {
         if live != wanted {
             self.all.push(Change::Update {
                 what: self.what.clone(),

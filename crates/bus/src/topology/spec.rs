@@ -7,7 +7,9 @@ use serde_json::Value;
 use crate::error::Error;
 
 /// What a power cut may take. The death of a process takes nothing under any of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// The last tenth of a second, on one server.
@@ -135,11 +137,17 @@ impl Spec {
     ///
     /// # Errors
     /// [`Error::Config`] naming the file and what is wrong with it.
-    pub fn read<'f>(files: impl Iterator<Item = (&'f str, &'f str)>, durability: Durability) -> Result<Self, Error> {
+    pub fn read<'f>(
+        files: impl Iterator<Item = (&'f str, &'f str)>,
+        durability: Durability,
+    ) -> Result<Self, Error> {
         let mut spec = Self { durability, ..Self::default() };
         for (path, text) in files {
             let place = || format!("bus-config/{path}");
-            let wrong = |error: toml::de::Error| Error::Config { place: place(), reason: error.to_string() };
+            let wrong = |error: toml::de::Error| Error::Config {
+                place: place(),
+                reason: error.to_string(),
+            };
             let Some((folder, file)) = path.rsplit_once('/') else { continue };
             let Some(name) = file.strip_suffix(".toml") else { continue };
             if folder == "streams" {
@@ -175,7 +183,8 @@ impl Spec {
                 continue;
             }
             for file in std::fs::read_dir(&path).map_err(|error| wrong(&path, error))?.flatten() {
-                let text = std::fs::read_to_string(file.path()).map_err(|error| wrong(&file.path(), error))?;
+                let text = std::fs::read_to_string(file.path())
+                    .map_err(|error| wrong(&file.path(), error))?;
                 let name = format!("{}/{}", kind.file_name().display(), file.file_name().display());
                 files.push((name, text));
             }

@@ -18,54 +18,29 @@ pub(super) struct Answer {
 
 /// The next message of the assistant.
 pub(super) fn answer(messages: &[Message], tools: &[ToolSpec]) -> Answer {
-    let asked = messages
-        .iter()
-        .rposition(|message| message.role == Role::User);
+    let asked = messages.iter().rposition(|message| message.role == Role::User);
     let (before, since) = messages.split_at(asked.map_or(0, |at| at + 1));
-    let text = before
-        .last()
-        .filter(|_| asked.is_some())
-        .map(Message::joined_text)
-        .unwrap_or_default();
-    let results: Vec<_> = since
-        .iter()
-        .flat_map(|message| &message.parts)
-        .filter_map(result)
-        .collect();
+    let text =
+        before.last().filter(|_| asked.is_some()).map(Message::joined_text).unwrap_or_default();
+    let results: Vec<_> =
+        since.iter().flat_map(|message| &message.parts).filter_map(result).collect();
     if !results.is_empty() {
-        return Answer {
-            text: results.join("\n"),
-            tool_calls: Vec::new(),
-        };
+        return Answer { text: results.join("\n"), tool_calls: Vec::new() };
     }
     let tool_calls = wish::calls(&text, tools);
     if !tool_calls.is_empty() {
-        return Answer {
-            text: String::new(),
-            tool_calls,
-        };
+        return Answer { text: String::new(), tool_calls };
     }
     let earlier = before.split_last().map_or(&[][..], |(_, earlier)| earlier);
-    let text = if asks_what_was_said(&text) {
-        recall(earlier, german(&text))
-    } else {
-        introduce(&text)
-    };
-    Answer {
-        text,
-        tool_calls: Vec::new(),
-    }
+    let text =
+        if asks_what_was_said(&text) { recall(earlier, german(&text)) } else { introduce(&text) };
+    Answer { text, tool_calls: Vec::new() }
 }
 
 /// A sentence with what a tool said.
 fn result(part: &Part) -> Option<String> {
     match part {
-        Part::ToolResult {
-            tool,
-            text,
-            is_error: false,
-            ..
-        } => {
+        Part::ToolResult { tool, text, is_error: false, .. } => {
             let text = text.trim();
             let text = if text.is_empty() { "nothing" } else { text };
             let end = if text.ends_with(['.', '!', '?', '}', ']']) || text.contains('\n') {
@@ -75,12 +50,7 @@ fn result(part: &Part) -> Option<String> {
             };
             Some(format!("The {} says: {text}{end}", spoken(tool)))
         }
-        Part::ToolResult {
-            tool,
-            text,
-            is_error: true,
-            ..
-        } => Some(format!(
+        Part::ToolResult { tool, text, is_error: true, .. } => Some(format!(
             "The {} did not work: {}.",
             spoken(tool),
             text.trim().trim_end_matches('.')
@@ -111,17 +81,13 @@ fn asks_what_was_said(text: &str) -> bool {
 
 /// Quotes what the user said before.
 fn recall(earlier: &[Message], german: bool) -> String {
-    let said = earlier
-        .iter()
-        .filter(|message| message.role == Role::User)
-        .map(Message::joined_text);
+    let said =
+        earlier.iter().filter(|message| message.role == Role::User).map(Message::joined_text);
     let said: Vec<_> = said
         .filter(|text| !text.trim().is_empty())
         .map(|text| format!("“{}”", quote(&text)))
         .collect();
-    let last = said
-        .get(said.len().saturating_sub(MAX_TURNS)..)
-        .unwrap_or_default();
+    let last = said.get(said.len().saturating_sub(MAX_TURNS)..).unwrap_or_default();
     match (last.is_empty(), german) {
         (true, false) => "You have not said anything before this.".to_owned(),
         (true, true) => "Davor hast du noch nichts gesagt.".to_owned(),
@@ -162,9 +128,7 @@ fn german(text: &str) -> bool {
         "guten",
     ];
     let lower = text.to_lowercase();
-    lower
-        .split(|c: char| !c.is_alphabetic())
-        .any(|word| known.contains(&word))
+    lower.split(|c: char| !c.is_alphabetic()).any(|word| known.contains(&word))
 }
 
 #[cfg(test)]
@@ -196,17 +160,8 @@ mod tests {
 
     fn tool_result(tool: &str, text: &str, is_error: bool) -> Message {
         let (tool, text) = (tool.to_owned(), text.to_owned());
-        let part = Part::ToolResult {
-            call: Uuid::nil(),
-            provider_id: None,
-            tool,
-            text,
-            is_error,
-        };
-        Message {
-            role: Role::Tool,
-            parts: vec![part],
-        }
+        let part = Part::ToolResult { call: Uuid::nil(), provider_id: None, tool, text, is_error };
+        Message { role: Role::Tool, parts: vec![part] }
     }
 
     #[test]
@@ -225,24 +180,14 @@ mod tests {
             call("calculator", r#"{"expression":"2+2"}"#),
         ];
         let offered = tools(&["calculator", "clock"]);
-        assert_eq!(
-            answer(&messages, &offered),
-            Answer {
-                text: String::new(),
-                tool_calls: wanted
-            }
-        );
+        assert_eq!(answer(&messages, &offered), Answer { text: String::new(), tool_calls: wanted });
     }
 
     #[test]
     fn tool_that_is_not_offered_is_not_called() {
         let answer = answer(&[user("what time is it?")], &tools(&["calculator"]));
         assert_eq!(answer.tool_calls, []);
-        assert!(
-            answer.text.contains("not a language model"),
-            "{}",
-            answer.text
-        );
+        assert!(answer.text.contains("not a language model"), "{}", answer.text);
     }
 
     #[test]
@@ -256,10 +201,7 @@ mod tests {
         let text = wanted.to_owned();
         assert_eq!(
             answer(&messages, &tools(&["clock", "http_fetch"])),
-            Answer {
-                text,
-                tool_calls: Vec::new()
-            }
+            Answer { text, tool_calls: Vec::new() }
         );
     }
 
@@ -272,14 +214,8 @@ mod tests {
             user("What did I say?"),
         ];
         assert_eq!(said(&messages), "You said: “I like tea”, then “and cake”.");
-        assert_eq!(
-            said(&[user("what did I say?")]),
-            "You have not said anything before this."
-        );
-        assert_eq!(
-            said(&[user("Tee"), user("Was habe ich gesagt?")]),
-            "Du hast gesagt: “Tee”."
-        );
+        assert_eq!(said(&[user("what did I say?")]), "You have not said anything before this.");
+        assert_eq!(said(&[user("Tee"), user("Was habe ich gesagt?")]), "Du hast gesagt: “Tee”.");
     }
 
     #[test]

@@ -24,11 +24,7 @@ impl Wish {
             Self::Echo { text } => ("echo", json!({ "text": text })),
             Self::Count { note } => ("count_effect", json!({ "note": note })),
         };
-        RequestedCall {
-            provider_id: None,
-            tool: tool.to_owned(),
-            arguments: arguments.to_string(),
-        }
+        RequestedCall { provider_id: None, tool: tool.to_owned(), arguments: arguments.to_string() }
     }
 
     /// Takes the words of an "and ..." that is no wish of its own.
@@ -41,15 +37,10 @@ impl Wish {
             }
             // "in Tokyo and Berlin", but not "in Tokyo and tell me a joke".
             Self::Time { zone: Some(_) } => {
-                let place = words
-                    .strip_prefix("in ")
-                    .unwrap_or(words)
-                    .trim_end_matches(END);
+                let place = words.strip_prefix("in ").unwrap_or(words).trim_end_matches(END);
                 let named = place.chars().next().is_some_and(char::is_uppercase)
                     && place.split(' ').count() <= 3;
-                named.then(|| Self::Time {
-                    zone: Some(place.to_owned()),
-                })
+                named.then(|| Self::Time { zone: Some(place.to_owned()) })
             }
             Self::Time { zone: None } | Self::Calculate { .. } | Self::Fetch { .. } => None,
         }
@@ -63,9 +54,7 @@ const JOINTS: [&str; 2] = [" and ", " und "];
 /// The tool calls that grant a text's wishes, as far as tools for them are offered.
 pub(super) fn calls(text: &str, tools: &[ToolSpec]) -> Vec<RequestedCall> {
     let calls = wishes(text).into_iter().map(|wish| wish.call());
-    calls
-        .filter(|call| tools.iter().any(|spec| spec.name == call.tool))
-        .collect()
+    calls.filter(|call| tools.iter().any(|spec| spec.name == call.tool)).collect()
 }
 
 /// The wishes in a text, in its order.
@@ -74,9 +63,7 @@ pub(super) fn wishes(text: &str) -> Vec<Wish> {
     for (joint, part) in parts(text.trim()) {
         let more = match wish(part) {
             Some(wish) => Some(wish),
-            None => wishes
-                .last_mut()
-                .and_then(|last| last.continue_with(joint, part)),
+            None => wishes.last_mut().and_then(|last| last.continue_with(joint, part)),
         };
         wishes.extend(more);
     }
@@ -86,10 +73,8 @@ pub(super) fn wishes(text: &str) -> Vec<Wish> {
 /// A text cut at its joints; each part with the joint before it.
 fn parts(text: &str) -> Vec<(&str, &str)> {
     let (mut parts, mut rest, mut joint) = (Vec::new(), text, "");
-    while let Some((at, next)) = JOINTS
-        .iter()
-        .filter_map(|joint| Some((rest.find(joint)?, *joint)))
-        .min()
+    while let Some((at, next)) =
+        JOINTS.iter().filter_map(|joint| Some((rest.find(joint)?, *joint))).min()
     {
         let (part, after) = rest.split_at(at);
         parts.push((joint, part));
@@ -102,14 +87,10 @@ fn parts(text: &str) -> Vec<(&str, &str)> {
 fn wish(part: &str) -> Option<Wish> {
     let part = without(part, &["please ", "bitte ", "then ", "dann "]);
     if let Some(text) = after(part, &["echo "]) {
-        return Some(Wish::Echo {
-            text: text.to_owned(),
-        });
+        return Some(Wish::Echo { text: text.to_owned() });
     }
     if let Some(note) = after(part, &["count "]) {
-        return Some(Wish::Count {
-            note: note.to_owned(),
-        });
+        return Some(Wish::Count { note: note.to_owned() });
     }
     if let Some(url) = url(part) {
         return Some(Wish::Fetch { url });
@@ -123,8 +104,7 @@ fn wish(part: &str) -> Option<Wish> {
 /// What follows one of these beginnings, however it is written.
 fn after<'a>(text: &'a str, beginnings: &[&str]) -> Option<&'a str> {
     let begins = |beginning: &&&str| {
-        text.get(..beginning.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+        text.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
     };
     let beginning = beginnings.iter().find(begins)?;
     let rest = text.get(beginning.len()..)?.trim();
@@ -150,20 +130,10 @@ fn expression(part: &str) -> Option<String> {
     if let Some(rest) = after(part, &["calculate ", "compute ", "berechne ", "rechne "]) {
         return Some(rest.trim_end_matches(END).to_owned());
     }
-    let asked = [
-        "what is ",
-        "what's ",
-        "how much is ",
-        "was ist ",
-        "wie viel ist ",
-    ];
+    let asked = ["what is ", "what's ", "how much is ", "was ist ", "wie viel ist "];
     let rest = without(part, &asked).trim_end_matches(['?', '!', '.', '=', ' ']);
-    let arithmetic = rest
-        .chars()
-        .all(|c| c.is_ascii_digit() || " +-*/^().,%×÷".contains(c));
-    let operated = rest
-        .trim_start_matches('-')
-        .contains(['+', '-', '*', '/', '^', '%', '×', '÷']);
+    let arithmetic = rest.chars().all(|c| c.is_ascii_digit() || " +-*/^().,%×÷".contains(c));
+    let operated = rest.trim_start_matches('-').contains(['+', '-', '*', '/', '^', '%', '×', '÷']);
     (arithmetic && operated && rest.contains(|c: char| c.is_ascii_digit())).then(|| rest.to_owned())
 }
 
@@ -185,12 +155,8 @@ fn time(part: &str) -> Option<Wish> {
     if !asked.iter().any(|words| lower.contains(words)) {
         return None;
     }
-    let zone = part
-        .rsplit_once(" in ")
-        .map(|(_, place)| place.trim_end_matches(END).to_owned());
-    Some(Wish::Time {
-        zone: zone.filter(|place| !place.is_empty()),
-    })
+    let zone = part.rsplit_once(" in ").map(|(_, place)| place.trim_end_matches(END).to_owned());
+    Some(Wish::Time { zone: zone.filter(|place| !place.is_empty()) })
 }
 
 #[cfg(test)]
@@ -198,33 +164,23 @@ mod tests {
     use super::*;
 
     fn time(zone: Option<&str>) -> Wish {
-        Wish::Time {
-            zone: zone.map(str::to_owned),
-        }
+        Wish::Time { zone: zone.map(str::to_owned) }
     }
 
     fn calculate(expression: &str) -> Wish {
-        Wish::Calculate {
-            expression: expression.to_owned(),
-        }
+        Wish::Calculate { expression: expression.to_owned() }
     }
 
     fn fetch(url: &str) -> Wish {
-        Wish::Fetch {
-            url: url.to_owned(),
-        }
+        Wish::Fetch { url: url.to_owned() }
     }
 
     fn echo(text: &str) -> Wish {
-        Wish::Echo {
-            text: text.to_owned(),
-        }
+        Wish::Echo { text: text.to_owned() }
     }
 
     fn count(note: &str) -> Wish {
-        Wish::Count {
-            note: note.to_owned(),
-        }
+        Wish::Count { note: note.to_owned() }
     }
 
     #[test]
@@ -234,20 +190,11 @@ mod tests {
             ("what time is it in New York?", vec![time(Some("New York"))]),
             ("Wie spät ist es in Tokyo?", vec![time(Some("Tokyo"))]),
             ("calculate 12 * (3 + 4)", vec![calculate("12 * (3 + 4)")]),
-            (
-                "Calculate sqrt(2) please.",
-                vec![calculate("sqrt(2) please")],
-            ),
+            ("Calculate sqrt(2) please.", vec![calculate("sqrt(2) please")]),
             ("2+2", vec![calculate("2+2")]),
             ("What is 7 * 6?", vec![calculate("7 * 6")]),
-            (
-                "fetch https://example.com/a?b=c.",
-                vec![fetch("https://example.com/a?b=c")],
-            ),
-            (
-                "see http://localhost:8080/x",
-                vec![fetch("http://localhost:8080/x")],
-            ),
+            ("fetch https://example.com/a?b=c.", vec![fetch("https://example.com/a?b=c")]),
+            ("see http://localhost:8080/x", vec![fetch("http://localhost:8080/x")]),
             ("Fetch example.com", vec![fetch("https://example.com")]),
             ("echo Hallo, Welt!", vec![echo("Hallo, Welt!")]),
             ("count apples", vec![count("apples")]),
@@ -280,20 +227,13 @@ mod tests {
             ),
             (
                 "What time is it in Tokyo and Berlin and in Lima?",
-                vec![
-                    time(Some("Tokyo")),
-                    time(Some("Berlin")),
-                    time(Some("Lima")),
-                ],
+                vec![time(Some("Tokyo")), time(Some("Berlin")), time(Some("Lima"))],
             ),
             (
                 "echo salt and pepper and count one und zwei",
                 vec![echo("salt and pepper"), count("one und zwei")],
             ),
-            (
-                "hello and then 1+1 and tell me a joke",
-                vec![calculate("1+1")],
-            ),
+            ("hello and then 1+1 and tell me a joke", vec![calculate("1+1")]),
         ] {
             assert_eq!(wishes(text), wanted, "{text}");
         }

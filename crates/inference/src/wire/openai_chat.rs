@@ -31,13 +31,7 @@ impl OpenAiChat {
     /// The dialect of a host.
     pub(crate) fn of_host(host: &str) -> Self {
         let openai = host == "api.openai.com" || host.ends_with(".openai.azure.com");
-        Self {
-            limit: if openai {
-                LimitName::MaxCompletionTokens
-            } else {
-                LimitName::MaxTokens
-            },
-        }
+        Self { limit: if openai { LimitName::MaxCompletionTokens } else { LimitName::MaxTokens } }
     }
 }
 
@@ -49,10 +43,7 @@ impl Codec for OpenAiChat {
     fn headers(&self, key: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("text/event-stream, application/json"),
-        );
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         // A key that is no header value is left out: the provider's 401 says the rest.
         if let Some(mut bearer) =
             key.and_then(|key| HeaderValue::try_from(format!("Bearer {key}")).ok())

@@ -13,67 +13,35 @@ async fn plain_answer_is_shown_live_and_stored_whole() {
     let mut world = World::start().await;
     let mut chunks = world.chunks().await;
     let question = vec![Message::text(Role::User, "Grüße 🌍")];
-    let request = world
-        .ask("mock/mock-plain-itl5-tok30", question, Vec::new())
-        .await;
+    let request = world.ask("mock/mock-plain-itl5-tok30", question, Vec::new()).await;
 
     let response = world.answer(&request).await;
     let mut screen = Screen::default();
     screen.until(&mut chunks, request.id, "w29").await;
 
-    let InferenceOutcome::Completed {
-        text,
-        tool_calls,
-        finish,
-        usage,
-    } = response.outcome
-    else {
+    let InferenceOutcome::Completed { text, tool_calls, finish, usage } = response.outcome else {
         panic!()
     };
     assert!(text.starts_with("DONE Grüße 🌍 w1"), "{text}");
-    assert_eq!(
-        (tool_calls.as_slice(), finish),
-        ([].as_slice(), Finish::Stop)
-    );
-    assert!(
-        usage.input_tokens > 0 && usage.output_tokens == 30,
-        "{usage:?}"
-    );
+    assert_eq!((tool_calls.as_slice(), finish), ([].as_slice(), Finish::Stop));
+    assert!(usage.input_tokens > 0 && usage.output_tokens == 30, "{usage:?}");
     assert_eq!(response.model, "mock/mock-plain-itl5-tok30");
-    assert_eq!(
-        screen,
-        Screen {
-            text,
-            resets: 0,
-            attempt: 1
-        }
-    );
+    assert_eq!(screen, Screen { text, resets: 0, attempt: 1 });
     world.stop().await;
 }
 
 #[tokio::test]
 async fn parallel_tool_calls_come_back_with_their_ids() {
     let world = World::start().await;
-    let mut history = vec![
-        Message::text(Role::System, "be brief"),
-        Message::text(Role::User, "say \"hi\""),
-    ];
-    let request = world
-        .ask("mock/mock-parallel2", history.clone(), vec![echo_tool()])
-        .await;
-    let InferenceOutcome::Completed {
-        text: said,
-        tool_calls,
-        finish,
-        ..
-    } = world.answer(&request).await.outcome
+    let mut history =
+        vec![Message::text(Role::System, "be brief"), Message::text(Role::User, "say \"hi\"")];
+    let request = world.ask("mock/mock-parallel2", history.clone(), vec![echo_tool()]).await;
+    let InferenceOutcome::Completed { text: said, tool_calls, finish, .. } =
+        world.answer(&request).await.outcome
     else {
         panic!()
     };
-    assert_eq!(
-        (said.as_str(), finish, tool_calls.len()),
-        ("", Finish::ToolCalls, 2)
-    );
+    assert_eq!((said.as_str(), finish, tool_calls.len()), ("", Finish::ToolCalls, 2));
     assert!(
         tool_calls
             .iter()
@@ -82,12 +50,7 @@ async fn parallel_tool_calls_come_back_with_their_ids() {
     );
 
     let (mut asked, mut answered) = (Vec::new(), Vec::new());
-    for RequestedCall {
-        provider_id,
-        tool,
-        arguments,
-    } in tool_calls
-    {
+    for RequestedCall { provider_id, tool, arguments } in tool_calls {
         assert!(provider_id.is_some());
         let call = Uuid::now_v7();
         asked.push(Part::ToolCall {
@@ -104,17 +67,9 @@ async fn parallel_tool_calls_come_back_with_their_ids() {
             is_error: false,
         });
     }
-    history.push(Message {
-        role: Role::Assistant,
-        parts: asked,
-    });
-    history.push(Message {
-        role: Role::Tool,
-        parts: answered,
-    });
-    let request = world
-        .ask("mock/mock-parallel2", history, vec![echo_tool()])
-        .await;
+    history.push(Message { role: Role::Assistant, parts: asked });
+    history.push(Message { role: Role::Tool, parts: answered });
+    let request = world.ask("mock/mock-parallel2", history, vec![echo_tool()]).await;
     assert_eq!(text(&world.answer(&request).await), "DONE hi hi");
     assert_eq!(world.mock.stats().bad_requests, 0);
 }
@@ -124,33 +79,15 @@ async fn calls_without_ids_of_the_provider_keep_the_protocol() {
     let world = World::start().await;
     let call = Uuid::now_v7();
     let (tool, arguments) = ("echo".to_owned(), "no json".to_owned());
-    let asked = Part::ToolCall {
-        call,
-        provider_id: None,
-        tool: tool.clone(),
-        arguments,
-    };
-    let answered = Part::ToolResult {
-        call,
-        provider_id: None,
-        tool,
-        text: "x".to_owned(),
-        is_error: true,
-    };
+    let asked = Part::ToolCall { call, provider_id: None, tool: tool.clone(), arguments };
+    let answered =
+        Part::ToolResult { call, provider_id: None, tool, text: "x".to_owned(), is_error: true };
     let history = vec![
         Message::text(Role::User, "hi"),
-        Message {
-            role: Role::Assistant,
-            parts: vec![asked],
-        },
-        Message {
-            role: Role::Tool,
-            parts: vec![answered],
-        },
+        Message { role: Role::Assistant, parts: vec![asked] },
+        Message { role: Role::Tool, parts: vec![answered] },
     ];
-    let request = world
-        .ask("mock/mock-tool", history, vec![echo_tool()])
-        .await;
+    let request = world.ask("mock/mock-tool", history, vec![echo_tool()]).await;
     assert_eq!(text(&world.answer(&request).await), "DONE x");
 }
 
@@ -159,12 +96,7 @@ async fn many_calls_at_once_are_all_answered() {
     let world = World::start().await;
     let asked = (0..40).map(|i| (i, Message::text(Role::User, format!("n{i}"))));
     let requests = asked.map(async |(i, message)| {
-        (
-            i,
-            world
-                .ask("mock/mock-plain-lat20", vec![message], Vec::new())
-                .await,
-        )
+        (i, world.ask("mock/mock-plain-lat20", vec![message], Vec::new()).await)
     });
     for (i, request) in futures_util::future::join_all(requests).await {
         assert_eq!(text(&world.answer(&request).await), format!("DONE n{i}"));
@@ -173,10 +105,7 @@ async fn many_calls_at_once_are_all_answered() {
 
 #[tokio::test]
 async fn key_is_sent_and_appears_in_no_event() {
-    let options = Options {
-        api_key: Some(KEY.to_owned()),
-        ..Options::default()
-    };
+    let options = Options { api_key: Some(KEY.to_owned()), ..Options::default() };
     let world = World::with(options, json!({ "api_key_env": "MOCK_KEY" }), now).await;
     assert_eq!(text(&world.asked("mock/mock-plain", "hi").await), "DONE hi");
     let stored = world.stored().await;
@@ -188,21 +117,10 @@ async fn key_is_sent_and_appears_in_no_event() {
 async fn default_is_the_best_that_is_there() {
     let world = World::start().await;
     assert_eq!(world.default_model, "mock/mock");
-    assert_eq!(
-        world.available,
-        [
-            "mock/mock",
-            "mock/mock-plain",
-            "mock/mock-tool",
-            "demo/demo"
-        ]
-    );
+    assert_eq!(world.available, ["mock/mock", "mock/mock-plain", "mock/mock-tool", "demo/demo"]);
     assert_eq!(world.listed("demo/demo").await, world.available);
     assert_eq!(world.asked("default", "hi").await.model, "mock/mock");
-    assert_eq!(
-        world.asked("mock-plain", "hi").await.model,
-        "mock/mock-plain"
-    );
+    assert_eq!(world.asked("mock-plain", "hi").await.model, "mock/mock-plain");
 }
 
 #[tokio::test]
@@ -210,34 +128,19 @@ async fn provider_is_served_as_soon_as_it_is_configured() {
     let world = World::start().await;
     let settings =
         json!({ "kind": "openai-chat", "base_url": world.mock.url(), "models": ["late-plain"] });
-    world
-        .bus
-        .put_setting(Bucket::Config, "provider.added", &settings)
-        .await
-        .unwrap();
+    world.bus.put_setting(Bucket::Config, "provider.added", &settings).await.unwrap();
     world.listed("added/late-plain").await;
-    assert_eq!(
-        text(&world.asked("added/late-plain", "hi").await),
-        "DONE hi"
-    );
+    assert_eq!(text(&world.asked("added/late-plain", "hi").await), "DONE hi");
 }
 
 #[tokio::test]
 async fn demo_answers_and_streams_without_any_provider() {
     let world = World::start().await;
     let mut chunks = world.chunks().await;
-    let request = world
-        .ask(
-            "demo/demo",
-            vec![Message::text(Role::User, "hello")],
-            Vec::new(),
-        )
-        .await;
+    let request =
+        world.ask("demo/demo", vec![Message::text(Role::User, "hello")], Vec::new()).await;
     let response = world.answer(&request).await;
-    assert!(
-        text(&response).contains("not a language model"),
-        "{response:?}"
-    );
+    assert!(text(&response).contains("not a language model"), "{response:?}");
     let mut screen = Screen::default();
     screen.until(&mut chunks, request.id, "web page.").await;
     assert_eq!(screen.text, text(&response));

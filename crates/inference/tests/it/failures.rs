@@ -22,10 +22,7 @@ async fn limited_call_waits_as_told_and_succeeds() {
     world.mock.fail_next(Fault::Status(429), 1);
     let started = Instant::now();
     assert_eq!(text(&world.asked("mock/mock-plain", "hi").await), "DONE hi");
-    assert!(
-        started.elapsed() >= Duration::from_secs(1),
-        "the provider asked for a second"
-    );
+    assert!(started.elapsed() >= Duration::from_secs(1), "the provider asked for a second");
     assert_eq!(world.mock.stats().chat, 2);
 }
 
@@ -57,20 +54,11 @@ async fn cut_answer_is_reset_and_made_again() {
     let world = World::start().await;
     let mut chunks = world.chunks().await;
     world.mock.fail_next(Fault::Cut, 1);
-    let request = world
-        .ask("mock/mock-plain-tok40", user("hi"), Vec::new())
-        .await;
+    let request = world.ask("mock/mock-plain-tok40", user("hi"), Vec::new()).await;
     let response = world.answer(&request).await;
     let mut screen = Screen::default();
     screen.until(&mut chunks, request.id, "w39").await;
-    assert_eq!(
-        screen,
-        Screen {
-            text: text(&response).to_owned(),
-            resets: 1,
-            attempt: 2
-        }
-    );
+    assert_eq!(screen, Screen { text: text(&response).to_owned(), resets: 1, attempt: 2 });
     assert_eq!(world.mock.stats().chat, 2);
 }
 
@@ -84,12 +72,8 @@ async fn answer_that_is_cut_twice_fails() {
 
 #[tokio::test]
 async fn silent_provider_times_out_once() {
-    let world = World::with(
-        Options::default(),
-        json!({ "first_byte_timeout": "300ms" }),
-        now,
-    )
-    .await;
+    let world =
+        World::with(Options::default(), json!({ "first_byte_timeout": "300ms" }), now).await;
     let response = world.asked("mock/mock-plain-hang", "hi").await;
     let (code, message) = failure(&response);
     assert_eq!(code, "provider_timeout");
@@ -115,22 +99,13 @@ async fn deadline_of_the_request_holds() {
     world.bus.publish(&event).await.unwrap();
     let response = world.answer(&event).await;
     assert_eq!(failure(&response).0, "provider_timeout");
-    assert!(
-        (400..2000).contains(&response.duration_ms),
-        "{}",
-        response.duration_ms
-    );
+    assert!((400..2000).contains(&response.duration_ms), "{}", response.duration_ms);
 }
 
 /// Asks for an answer of ten seconds, and waits until it is being made.
 async fn long_call(world: &World) -> Event<InferenceRequest> {
-    let request = world
-        .ask("mock/mock-plain-itl100-tok100", user("hi"), Vec::new())
-        .await;
-    within("the call", async || {
-        (world.mock.stats().chat > 0).then_some(())
-    })
-    .await;
+    let request = world.ask("mock/mock-plain-itl100-tok100", user("hi"), Vec::new()).await;
+    within("the call", async || (world.mock.stats().chat > 0).then_some(())).await;
     request
 }
 
@@ -138,86 +113,36 @@ async fn long_call(world: &World) -> Event<InferenceRequest> {
 async fn cancelled_run_is_cut_off_at_once() {
     let world = World::start().await;
     let request = long_call(&world).await;
-    let cancel = RunCancel {
-        run: request.correlation_id,
-        reason: None,
-        failure: None,
-    };
-    let cancel = Event::new(
-        Uuid::now_v7(),
-        request.correlation_id,
-        request.metadata.clone(),
-        now(),
-        cancel,
-    );
+    let cancel = RunCancel { run: request.correlation_id, reason: None, failure: None };
+    let cancel =
+        Event::new(Uuid::now_v7(), request.correlation_id, request.metadata.clone(), now(), cancel);
     world.bus.publish(&cancel).await.unwrap();
     let started = Instant::now();
-    assert_eq!(
-        world.answer(&request).await.outcome,
-        InferenceOutcome::Cancelled
-    );
-    assert!(
-        started.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_eq!(world.answer(&request).await.outcome, InferenceOutcome::Cancelled);
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn run_that_ends_takes_its_call_with_it() {
     let world = World::start().await;
     let request = long_call(&world).await;
-    let outcome = Outcome::Failed {
-        code: "timeout".to_owned(),
-        message: String::new(),
-    };
+    let outcome = Outcome::Failed { code: "timeout".to_owned(), message: String::new() };
     let run = request.correlation_id;
-    let processed = ProcessedRequest {
-        request: run,
-        outcome,
-        model: None,
-        usage: RunUsage::default(),
-    };
-    let processed = Event::new(
-        Uuid::now_v7(),
-        run,
-        request.metadata.clone(),
-        now(),
-        processed,
-    );
+    let processed =
+        ProcessedRequest { request: run, outcome, model: None, usage: RunUsage::default() };
+    let processed = Event::new(Uuid::now_v7(), run, request.metadata.clone(), now(), processed);
     world.bus.publish(&processed).await.unwrap();
-    assert_eq!(
-        world.answer(&request).await.outcome,
-        InferenceOutcome::Cancelled
-    );
+    assert_eq!(world.answer(&request).await.outcome, InferenceOutcome::Cancelled);
 }
 
 #[tokio::test]
 async fn another_tenant_cancels_nothing() {
     let world = World::start().await;
-    let request = world
-        .ask("mock/mock-plain-lat700", user("hi"), Vec::new())
-        .await;
-    within("the call", async || {
-        (world.mock.stats().chat > 0).then_some(())
-    })
-    .await;
-    let theirs = Metadata {
-        tenant: TenantId(Uuid::from_u128(99)),
-        ..request.metadata.clone()
-    };
-    let cancel = RunCancel {
-        run: request.correlation_id,
-        reason: None,
-        failure: None,
-    };
-    let cancel = Event::new(
-        Uuid::now_v7(),
-        request.correlation_id,
-        theirs,
-        now(),
-        cancel,
-    );
+    let request = world.ask("mock/mock-plain-lat700", user("hi"), Vec::new()).await;
+    within("the call", async || (world.mock.stats().chat > 0).then_some(())).await;
+    let theirs = Metadata { tenant: TenantId(Uuid::from_u128(99)), ..request.metadata.clone() };
+    let cancel = RunCancel { run: request.correlation_id, reason: None, failure: None };
+    let cancel = Event::new(Uuid::now_v7(), request.correlation_id, theirs, now(), cancel);
     world.bus.publish(&cancel).await.unwrap();
     assert_eq!(text(&world.answer(&request).await), "DONE hi");
 }
@@ -249,24 +174,16 @@ async fn provider_without_its_key_says_which_is_missing() {
 
 #[tokio::test]
 async fn provider_that_is_down_is_named() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let world = World::with(
-        Options::default(),
-        json!({ "base_url": format!("http://{free}/v1") }),
-        now,
-    )
-    .await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world =
+        World::with(Options::default(), json!({ "base_url": format!("http://{free}/v1") }), now)
+            .await;
     assert_eq!(world.default_model, "demo/demo");
     let response = world.asked("mock/any", "hi").await;
     let (code, message) = failure(&response);
     assert_eq!(code, "provider_transport");
     assert!(
-        message.starts_with(&format!(
-            "The model provider mock cannot be reached at {free}."
-        )),
+        message.starts_with(&format!("The model provider mock cannot be reached at {free}.")),
         "{message}"
     );
 }

@@ -39,9 +39,7 @@ fn is_whole(request: &str) -> bool {
     let Some((head, body)) = request.split_once("\r\n\r\n") else {
         return false;
     };
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
@@ -53,73 +51,37 @@ fn settings(url: &str) -> serde_json::Value {
 async fn cancel_closes_the_connection_to_the_provider() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
-    let request = world
-        .ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new())
-        .await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
     let (mut socket, asked) = accept(&listener).await;
-    assert!(
-        asked.contains(&format!("authorization: Bearer {KEY}\r\n")),
-        "{asked}"
-    );
+    assert!(asked.contains(&format!("authorization: Bearer {KEY}\r\n")), "{asked}");
     socket.write_all(STREAM.as_bytes()).await.unwrap();
-    socket
-        .write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")
-        .await
-        .unwrap();
+    socket.write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n").await.unwrap();
 
-    let cancel = RunCancel {
-        run: request.correlation_id,
-        reason: None,
-        failure: None,
-    };
-    let cancel = Event::new(
-        Uuid::now_v7(),
-        request.correlation_id,
-        request.metadata.clone(),
-        now(),
-        cancel,
-    );
+    let cancel = RunCancel { run: request.correlation_id, reason: None, failure: None };
+    let cancel =
+        Event::new(Uuid::now_v7(), request.correlation_id, request.metadata.clone(), now(), cancel);
     world.bus.publish(&cancel).await.unwrap();
     let started = Instant::now();
     let mut rest = Vec::new();
-    let _reset_is_as_good = tokio::time::timeout(LIMIT, socket.read_to_end(&mut rest))
-        .await
-        .expect("still open");
-    assert!(
-        started.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        started.elapsed()
-    );
-    assert_eq!(
-        world.answer(&request).await.outcome,
-        InferenceOutcome::Cancelled
-    );
+    let _reset_is_as_good =
+        tokio::time::timeout(LIMIT, socket.read_to_end(&mut rest)).await.expect("still open");
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    assert_eq!(world.answer(&request).await.outcome, InferenceOutcome::Cancelled);
 }
 
 #[tokio::test]
 async fn key_that_a_provider_repeats_is_not_passed_on() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
-    let request = world
-        .ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new())
-        .await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
     let (mut socket, _) = accept(&listener).await;
     let body = format!(r#"{{"error":{{"message":"Incorrect API key provided: {KEY}."}}}}"#);
-    let head = format!(
-        "HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    socket
-        .write_all(format!("{head}{body}").as_bytes())
-        .await
-        .unwrap();
+    let head = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n", body.len());
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let response = world.answer(&request).await;
     let (code, message) = failure(&response);
     assert_eq!(code, "provider_auth");
-    assert!(
-        message.contains("Incorrect API key provided: ***"),
-        "{message}"
-    );
+    assert!(message.contains("Incorrect API key provided: ***"), "{message}");
     assert!(world.stored().await.iter().all(|text| !text.contains(KEY)));
 }
 
@@ -129,15 +91,10 @@ async fn silence_in_the_middle_of_an_answer_ends_it() {
     let mut settings = settings(&url);
     settings["idle_timeout"] = json!("300ms");
     let world = World::with(Options::default(), settings, now).await;
-    let request = world
-        .ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new())
-        .await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
     let (mut socket, _) = accept(&listener).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
-    socket
-        .write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n")
-        .await
-        .unwrap();
+    socket.write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n").await.unwrap();
     // Comments keep it alive, silence does not.
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -154,9 +111,7 @@ async fn server_may_think_after_its_headers() {
     let mut settings = settings(&url);
     settings["idle_timeout"] = json!("200ms");
     let world = World::with(Options::default(), settings, now).await;
-    let request = world
-        .ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new())
-        .await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
     let (mut socket, _) = accept(&listener).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
@@ -173,9 +128,7 @@ async fn server_may_think_after_its_headers() {
 async fn answer_without_done_and_without_last_empty_line_is_whole() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
-    let request = world
-        .ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new())
-        .await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
     let (mut socket, _) = accept(&listener).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     socket
@@ -192,18 +145,13 @@ async fn answer_without_done_and_without_last_empty_line_is_whole() {
 async fn whole_json_answer_is_taken_from_a_server_that_does_not_stream() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
-    let request = world
-        .ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new())
-        .await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
     let (mut socket, _) = accept(&listener).await;
     let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}"#;
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    socket
-        .write_all(format!("{head}{body}").as_bytes())
-        .await
-        .unwrap();
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     assert_eq!(text(&world.answer(&request).await), "whole");
 }

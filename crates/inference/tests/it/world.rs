@@ -53,18 +53,12 @@ impl Nats {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let ports = data
-            .path()
-            .join(format!("nats-server_{}.ports", child.id()));
+        let ports = data.path().join(format!("nats-server_{}.ports", child.id()));
         let url = within("ports of nats-server", async || {
             let ports: Value = serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()?;
             Some(ports.get("nats")?.get(0)?.as_str()?.to_owned())
         });
-        Self {
-            url: url.await,
-            child,
-            _data: data,
-        }
+        Self { url: url.await, child, _data: data }
     }
 }
 
@@ -118,33 +112,18 @@ impl World {
         Topology::new(&bus, &spec).apply(false).await.unwrap();
         let mut provider =
             json!({ "kind": "openai-chat", "base_url": mock.url(), "discover": true });
-        provider
-            .as_object_mut()
-            .unwrap()
-            .extend(settings.as_object().unwrap().clone());
-        bus.put_setting(Bucket::Config, "provider.mock", &provider)
-            .await
-            .unwrap();
+        provider.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        bus.put_setting(Bucket::Config, "provider.mock", &provider).await.unwrap();
 
         let secrets: Secrets =
             Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
         let stop = CancellationToken::new();
-        let inference = Inference::open(&bus, Config::default(), secrets, now, stop.clone())
-            .await
-            .unwrap();
+        let inference =
+            Inference::open(&bus, Config::default(), secrets, now, stop.clone()).await.unwrap();
         let (available, default_model) = (inference.available(), inference.default_model());
         let worker = Some(tokio::spawn(inference.run()));
         let channel = Token::parse("test").unwrap();
-        Self {
-            bus,
-            mock,
-            available,
-            default_model,
-            channel,
-            stop,
-            worker,
-            _nats: nats,
-        }
+        Self { bus, mock, available, default_model, channel, stop, worker, _nats: nats }
     }
 
     /// Stores a model call.
@@ -175,9 +154,7 @@ impl World {
     pub(crate) async fn answer(&self, request: &Event<InferenceRequest>) -> InferenceResponse {
         let filter = Filter::Patterns(vec![Pattern::kind(EventType::InferenceResponse)]);
         let waiting = async {
-            let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First)
-                .await
-                .unwrap();
+            let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First).await.unwrap();
             loop {
                 let message = reader.next().await.unwrap();
                 let event = Event::<InferenceResponse>::decode(&message.bytes).unwrap();
@@ -188,16 +165,12 @@ impl World {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, waiting)
-            .await
-            .expect("no answer in time")
+        tokio::time::timeout(LIMIT, waiting).await.expect("no answer in time")
     }
 
     /// Asks and waits.
     pub(crate) async fn asked(&self, model: &str, text: &str) -> InferenceResponse {
-        let request = self
-            .ask(model, vec![Message::text(Role::User, text)], Vec::new())
-            .await;
+        let request = self.ask(model, vec![Message::text(Role::User, text)], Vec::new()).await;
         self.answer(&request).await
     }
 
@@ -219,18 +192,15 @@ impl World {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, waiting)
-            .await
-            .expect("never listed")
+        tokio::time::timeout(LIMIT, waiting).await.expect("never listed")
     }
 
     /// Bytes of everything that is stored, live pieces included.
     pub(crate) async fn stored(&self) -> Vec<String> {
         let mut all = Vec::new();
         for stream in [EVENTS, CHUNKS, nexus_bus::DEAD, "KV_CONFIG", "KV_TOOLS"] {
-            let mut reader = Reader::open(&self.bus, stream, Filter::Everything, Start::First)
-                .await
-                .unwrap();
+            let mut reader =
+                Reader::open(&self.bus, stream, Filter::Everything, Start::First).await.unwrap();
             let messages = reader.read_to_end().await;
             all.extend(
                 messages
@@ -246,11 +216,7 @@ impl World {
     pub(crate) async fn stop(&mut self) {
         self.stop.cancel();
         let worker = self.worker.take().unwrap();
-        tokio::time::timeout(LIMIT, worker)
-            .await
-            .expect("does not stop")
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(LIMIT, worker).await.expect("does not stop").unwrap().unwrap();
     }
 }
 
@@ -268,11 +234,7 @@ impl Screen {
         let showing = async {
             while !self.text.ends_with(end) {
                 let event = chunks.next().await.unwrap();
-                let InferenceChunk {
-                    call: of,
-                    attempt,
-                    delta,
-                } = event.payload.known;
+                let InferenceChunk { call: of, attempt, delta } = event.payload.known;
                 assert_eq!(of, call);
                 assert!(attempt >= self.attempt, "attempts count up");
                 self.attempt = attempt;

@@ -34,7 +34,8 @@ pub(crate) async fn run(settings: &Settings, options: Options, json: bool) -> Re
     let address = http.strip_prefix("http://").unwrap_or(&http);
     let url = format!("ws://{address}/v1/ws");
     let connected = tokio_tungstenite::connect_async(&url).await;
-    let (mut socket, _) = connected.with_context(|| format!("nothing answers at {http}; is `nexus up` running?"))?;
+    let (mut socket, _) =
+        connected.with_context(|| format!("nothing answers at {http}; is `nexus up` running?"))?;
     let conversation = options.conversation.unwrap_or_else(|| Uuid::now_v7().to_string());
     let hello = json!({ "type": "hello", "key": key.expose_secret(), "client": "nexus ask" });
     let ask = json!({ "type": "ask", "id": Uuid::now_v7(), "conversation": conversation,
@@ -47,7 +48,8 @@ pub(crate) async fn run(settings: &Settings, options: Options, json: bool) -> Re
         while let Some(message) = socket.next().await {
             match message.context("reading the answer")? {
                 Message::Text(text) => {
-                    let frame: Value = serde_json::from_str(text.as_str()).context("reading a frame")?;
+                    let frame: Value =
+                        serde_json::from_str(text.as_str()).context("reading a frame")?;
                     if frame["type"] == "ping" {
                         socket.send(Message::text(r#"{"type":"pong"}"#)).await?;
                     }
@@ -55,7 +57,9 @@ pub(crate) async fn run(settings: &Settings, options: Options, json: bool) -> Re
                         return Ok(code);
                     }
                 }
-                Message::Close(Some(reason)) => bail!("the gateway closed the connection: {}", reason.reason),
+                Message::Close(Some(reason)) => {
+                    bail!("the gateway closed the connection: {}", reason.reason)
+                }
                 _ => {}
             }
         }
@@ -85,7 +89,11 @@ impl Answer {
             "error" => bail!("{}", text("message")),
             "event" if !self.json && frame["event"] == "tools.execute" => {
                 let summary = &frame["summary"];
-                eprintln!("  {} {}", summary["tool"].as_str().unwrap_or("tool"), summary["arguments"]);
+                eprintln!(
+                    "  {} {}",
+                    summary["tool"].as_str().unwrap_or("tool"),
+                    summary["arguments"]
+                );
             }
             "delta" if !self.json && self.is_ours(frame) => {
                 self.printed.push_str(&text("text"));

@@ -50,9 +50,15 @@ fn list(entries: &[DeadEntry], json: bool) {
     for entry in entries {
         let letter = &entry.event.payload;
         if json {
-            println!("{}", json!({ "id": entry.event.id, "at": entry.event.timestamp, "letter": letter.known }));
+            println!(
+                "{}",
+                json!({ "id": entry.event.id, "at": entry.event.timestamp, "letter": letter.known })
+            );
         } else {
-            println!("{}  {}  {:<14} {:<10} {}", entry.event.id, entry.event.timestamp, letter.worker, letter.code, letter.reason);
+            println!(
+                "{}  {}  {:<14} {:<10} {}",
+                entry.event.id, entry.event.timestamp, letter.worker, letter.code, letter.reason
+            );
         }
     }
     if entries.is_empty() && !json {
@@ -70,7 +76,10 @@ fn show(entry: &DeadEntry, json: bool) {
     }
     println!("id          {}", entry.event.id);
     println!("at          {}", entry.event.timestamp);
-    println!("worker      {} gave up after {} deliveries: {}", letter.worker, letter.deliveries, letter.code);
+    println!(
+        "worker      {} gave up after {} deliveries: {}",
+        letter.worker, letter.deliveries, letter.code
+    );
     println!("reason      {}", letter.reason);
     println!("subject     {}", letter.subject);
     println!("stored      {} sequence {}", letter.stream, letter.sequence);

@@ -33,7 +33,10 @@ pub(crate) async fn run(settings: &Settings, json: bool) -> Result<ExitCode> {
             Err(text) => ("WRONG", text),
         };
         if json {
-            println!("{}", json!({ "check": check.name, "ok": check.result.is_ok(), "detail": text }));
+            println!(
+                "{}",
+                json!({ "check": check.name, "ok": check.result.is_ok(), "detail": text })
+            );
         } else {
             println!("{mark:<6} {:<14} {text}", check.name);
         }
@@ -49,26 +52,40 @@ fn servers(settings: &Settings) -> Check {
     let folders = crate::up::server_folders(config);
     let found = nexus_embedded::find_nats(&folders).and_then(|nats| {
         let postgres = nexus_embedded::find_postgres(&folders)?;
-        Ok(format!("{} and PostgreSQL {} in {}", nats.display(), postgres.major, postgres.bin.display()))
+        Ok(format!(
+            "{} and PostgreSQL {} in {}",
+            nats.display(),
+            postgres.major,
+            postgres.bin.display()
+        ))
     });
     Check { name: "servers", result: found.map_err(|error| Chain(&error).to_string()) }
 }
 
 fn spec(settings: &Settings) -> Check {
     let spec = bus_config::spec(settings.bus_config().as_deref(), settings.config.durability);
-    let place = settings.bus_config().map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+    let place = settings
+        .bus_config()
+        .map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
     Check { name: "bus-config", result: spec.map(|_| place).map_err(|error| format!("{error:#}")) }
 }
 
 async fn gateway(installation: &Installation) -> Check {
     let ask = async {
-        let client = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(3)).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(std::time::Duration::from_secs(3))
+            .build()?;
         client.get(format!("{}/readyz", installation.http)).send().await?.text().await
     };
     let result = match ask.await {
-        Ok(text) if text.contains("\"ready\":true") => Ok(format!("{} is ready", installation.http)),
+        Ok(text) if text.contains("\"ready\":true") => {
+            Ok(format!("{} is ready", installation.http))
+        }
         Ok(text) => Err(format!("{} is not ready: {text}", installation.http)),
-        Err(_) => Err(format!("nothing answers at {}; start it with `nexus up`", installation.http)),
+        Err(_) => {
+            Err(format!("nothing answers at {}; start it with `nexus up`", installation.http))
+        }
     };
     Check { name: "gateway", result }
 }
@@ -79,17 +96,23 @@ async fn bus(settings: &Settings, installation: &Installation) -> Vec<Check> {
         Err(error) => return vec![Check { name: "nats", result: Err(Chain(&error).to_string()) }],
     };
     let mut checks = vec![Check { name: "nats", result: Ok("connected".to_owned()) }];
-    if let Ok(spec) = bus_config::spec(settings.bus_config().as_deref(), settings.config.durability) {
+    if let Ok(spec) = bus_config::spec(settings.bus_config().as_deref(), settings.config.durability)
+    {
         let result = match Topology::new(&bus, &spec).plan().await {
             Ok(changes) if changes.is_empty() => Ok("as described".to_owned()),
-            Ok(changes) => Err(format!("{} differences; see `nexus bus plan`, mend with `nexus bus apply`", changes.len())),
+            Ok(changes) => Err(format!(
+                "{} differences; see `nexus bus plan`, mend with `nexus bus apply`",
+                changes.len()
+            )),
             Err(error) => Err(Chain(&error).to_string()),
         };
         checks.push(Check { name: "topology", result });
     }
     let result = match DeadLetters::new(&bus).list().await {
         Ok(letters) if letters.is_empty() => Ok("none".to_owned()),
-        Ok(letters) => Err(format!("{} messages were given up; see `nexus dead list`", letters.len())),
+        Ok(letters) => {
+            Err(format!("{} messages were given up; see `nexus dead list`", letters.len()))
+        }
         Err(error) => Err(Chain(&error).to_string()),
     };
     checks.push(Check { name: "dead letters", result });
@@ -99,15 +122,24 @@ async fn bus(settings: &Settings, installation: &Installation) -> Vec<Check> {
 async fn database(settings: &Settings, installation: &Installation) -> Vec<Check> {
     let store = match Store::connect(&installation.database_url, &settings.config.database) {
         Ok(store) => store,
-        Err(error) => return vec![Check { name: "database", result: Err(Chain(&error).to_string()) }],
+        Err(error) => {
+            return vec![Check { name: "database", result: Err(Chain(&error).to_string()) }];
+        }
     };
     if let Err(error) = store.ping().await {
         return vec![Check { name: "database", result: Err(Chain(&error).to_string()) }];
     }
     let result = match nexus_store::lint(store.pool()).await {
         Ok(findings) if findings.is_empty() => Ok("tenants are kept apart".to_owned()),
-        Ok(findings) => Err(findings.iter().map(|found| format!("{} {}", found.subject, found.problem)).collect::<Vec<_>>().join("; ")),
+        Ok(findings) => Err(findings
+            .iter()
+            .map(|found| format!("{} {}", found.subject, found.problem))
+            .collect::<Vec<_>>()
+            .join("; ")),
         Err(error) => Err(Chain(&error).to_string()),
     };
-    vec![Check { name: "database", result: Ok("connected".to_owned()) }, Check { name: "row security", result }]
+    vec![
+        Check { name: "database", result: Ok("connected".to_owned()) },
+        Check { name: "row security", result },
+    ]
 }

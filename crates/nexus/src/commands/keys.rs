@@ -33,7 +33,9 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
     match command {
         Command::Create { label, user, tenant } => {
             let tenant: TenantId = match tenant {
-                Some(text) => text.parse().map_err(|_| Misuse(format!("{text:?} is no tenant's id")))?,
+                Some(text) => {
+                    text.parse().map_err(|_| Misuse(format!("{text:?} is no tenant's id")))?
+                }
                 None => LOCAL_TENANT,
             };
             let (id, key) = keys.create(tenant, &user, &label, now()).await?;
@@ -50,14 +52,19 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
                     println!("{}", serde_json::to_string(&row)?);
                 } else {
                     let state = if row.revoked { "revoked" } else { "valid" };
-                    println!("{}  {}  {:<8} {:<12} {}", row.id, row.created_at, state, row.user, row.label);
+                    println!(
+                        "{}  {}  {:<8} {:<12} {}",
+                        row.id, row.created_at, state, row.user, row.label
+                    );
                 }
             }
         }
         Command::Revoke { id: text } => {
             let id = id(&text)?;
             let revoked = keys.revoke(id).await?;
-            revoked.then_some(()).with_context(|| format!("there is no key {id}; `nexus keys list` shows them"))?;
+            revoked
+                .then_some(())
+                .with_context(|| format!("there is no key {id}; `nexus keys list` shows them"))?;
             println!("{id} is revoked");
         }
     }

@@ -77,10 +77,17 @@ fn account(records: &[Record]) -> Ledger {
             InputEvent::Incoming(event) if event.id == event.correlation_id => {
                 accepted.insert(event.id, event.metadata.channel.to_string());
             }
-            InputEvent::Processed(event) => note_reply(event, record.sequence, &mut ended, &mut replies),
+            InputEvent::Processed(event) => {
+                note_reply(event, record.sequence, &mut ended, &mut replies)
+            }
             _ => {}
         }
-        let input = Input { sequence: record.sequence, stored_at: record.stored_at, bytes: &record.bytes, event };
+        let input = Input {
+            sequence: record.sequence,
+            stored_at: record.stored_at,
+            bytes: &record.bytes,
+            event,
+        };
         step(&mut state, &input);
     }
     let pending: BTreeSet<Uuid> = state.pending().map(|(id, _)| id).collect();
@@ -123,7 +130,10 @@ fn note_reply(
 }
 
 fn print(ledger: &Ledger) {
-    println!("{:<12} {:>9} {:>9} {:>9} {:>9} {:>12}", "CHANNEL", "ACCEPTED", "ANSWERED", "FAILED", "PENDING", "UNACCOUNTED");
+    println!(
+        "{:<12} {:>9} {:>9} {:>9} {:>9} {:>12}",
+        "CHANNEL", "ACCEPTED", "ANSWERED", "FAILED", "PENDING", "UNACCOUNTED"
+    );
     let row = |name: &str, counts: &Counts| {
         println!(
             "{name:<12} {:>9} {:>9} {:>9} {:>9} {:>12}",

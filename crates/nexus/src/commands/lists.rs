@@ -32,7 +32,11 @@ pub(crate) async fn tools(settings: &Settings, json: bool) -> Result<ExitCode> {
         if json {
             println!("{}", serde_json::to_string(tool)?);
         } else {
-            println!("{name:<16} {:<6} {}", format!("{:?}", tool.effect).to_lowercase(), tool.description);
+            println!(
+                "{name:<16} {:<6} {}",
+                format!("{:?}", tool.effect).to_lowercase(),
+                tool.description
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

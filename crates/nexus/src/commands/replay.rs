@@ -68,7 +68,8 @@ pub(crate) async fn run(settings: &Settings, options: &Options, json: bool) -> R
     }
     let mut shown: Vec<&Record> = found.conversations.iter().flatten().collect();
     shown.retain(|record| {
-        record.sequence >= found.from && found.run.is_none_or(|run| record.head.correlation_id == run)
+        record.sequence >= found.from
+            && found.run.is_none_or(|run| record.head.correlation_id == run)
     });
     shown.sort_by_key(|record| record.sequence);
     show(&shown, options.speed, json).await;
@@ -117,7 +118,10 @@ fn grouped(records: Vec<Record>) -> Vec<Vec<Record>> {
 async fn show(records: &[&Record], speed: Option<f64>, json: bool) {
     let Some(first) = records.first() else { return };
     if !json {
-        println!("{:>8} {:>9} {:>9}  {:<19} {:<13} DETAIL", "SEQ", "AT ms", "TOOK ms", "EVENT", "EMITTER");
+        println!(
+            "{:>8} {:>9} {:>9}  {:<19} {:<13} DETAIL",
+            "SEQ", "AT ms", "TOOK ms", "EVENT", "EMITTER"
+        );
     }
     let mut before = first.stored_at;
     for record in records {
@@ -170,11 +174,18 @@ fn detail(record: &Record) -> String {
             format!("{} turns", payload["turns"].as_array().map_or(0, Vec::len))
         }
         Some(EventType::InferenceRequest) => {
-            format!("call {} with {} messages", payload["number"], payload["messages"].as_array().map_or(0, Vec::len))
+            format!(
+                "call {} with {} messages",
+                payload["number"],
+                payload["messages"].as_array().map_or(0, Vec::len)
+            )
         }
         Some(EventType::InferenceResponse) => {
             let outcome = &payload["outcome"];
-            format!("{} {} {} {}", payload["model"], outcome["status"], outcome["text"], outcome["code"])
+            format!(
+                "{} {} {} {}",
+                payload["model"], outcome["status"], outcome["text"], outcome["code"]
+            )
         }
         Some(EventType::ToolsExecute) => format!("{} {}", payload["tool"], payload["arguments"]),
         Some(EventType::ToolsResults) => {
@@ -203,9 +214,15 @@ fn report(found: &Found, json: bool) -> ExitCode {
     }
     if json {
         let mismatches: Vec<String> = total.mismatches.iter().map(describe).collect();
-        println!("{}", json!({ "inputs": total.inputs, "identical": total.identical, "mismatches": mismatches }));
+        println!(
+            "{}",
+            json!({ "inputs": total.inputs, "identical": total.identical, "mismatches": mismatches })
+        );
     } else if total.mismatches.is_empty() {
-        println!("verified: all {} decisions on {} inputs are byte-identical", total.identical, total.inputs);
+        println!(
+            "verified: all {} decisions on {} inputs are byte-identical",
+            total.identical, total.inputs
+        );
     } else {
         if let Some(first) = total.mismatches.first() {
             println!("{}", changed(found, first));
@@ -213,7 +230,11 @@ fn report(found: &Found, json: bool) -> ExitCode {
         for mismatch in &total.mismatches {
             println!("MISMATCH {}", describe(mismatch));
         }
-        println!("{} decisions are byte-identical, {} are not", total.identical, total.mismatches.len());
+        println!(
+            "{} decisions are byte-identical, {} are not",
+            total.identical,
+            total.mismatches.len()
+        );
     }
     if total.mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -226,7 +247,12 @@ fn changed(found: &Found, first: &Mismatch) -> String {
     let input = found.conversations.iter().flatten().find(|record| record.head.id == *cause);
     input.map_or_else(
         || format!("CHANGED event {cause}"),
-        |input| format!("CHANGED {} {cause} at sequence {}, or an answer to the same step before it", input.head.kind, input.sequence),
+        |input| {
+            format!(
+                "CHANGED {} {cause} at sequence {}, or an answer to the same step before it",
+                input.head.kind, input.sequence
+            )
+        },
     )
 }
 
@@ -236,11 +262,17 @@ fn describe(mismatch: &Mismatch) -> String {
             "{kind} {id} at sequence {sequence}: an input up to {cause} is not what this was decided on; it should read {}",
             String::from_utf8_lossy(recomputed)
         ),
-        Mismatch::Missing { kind, id, cause } => format!("{kind} {id}, which follows from {cause}, is not in the log"),
+        Mismatch::Missing { kind, id, cause } => {
+            format!("{kind} {id}, which follows from {cause}, is not in the log")
+        }
         Mismatch::Unexplained { sequence, kind, id } => {
             format!("{kind} {id} at sequence {sequence} follows from nothing in the log")
         }
-        Mismatch::Repeated { sequence, kind, id } => format!("{kind} {id} is stored again at sequence {sequence}"),
-        Mismatch::Unreadable { sequence, kind, reason } => format!("{kind} at sequence {sequence}: {reason}"),
+        Mismatch::Repeated { sequence, kind, id } => {
+            format!("{kind} {id} is stored again at sequence {sequence}")
+        }
+        Mismatch::Unreadable { sequence, kind, reason } => {
+            format!("{kind} at sequence {sequence}: {reason}")
+        }
     }
 }

@@ -45,8 +45,13 @@ pub(crate) async fn run(settings: &Settings, options: &Options, json: bool) -> R
             let place = record.conversation();
             println!(
                 "{:>8}  {}  {:<18} {:<12} {}/{}  {}",
-                record.sequence, record.stored_at, record.head.kind, record.emitter(),
-                place.channel, place.conversation.decode(), record.head.correlation_id
+                record.sequence,
+                record.stored_at,
+                record.head.kind,
+                record.emitter(),
+                place.channel,
+                place.conversation.decode(),
+                record.head.correlation_id
             );
         }
     }

@@ -10,20 +10,11 @@ use crate::codec::decode;
 const CALL: Uuid = Uuid::from_u128(1);
 
 fn text(call: Uuid, attempt: u32, offset: u64, text: &str) -> InferenceChunk {
-    InferenceChunk {
-        call,
-        attempt,
-        delta: ChunkDelta::Text {
-            offset,
-            text: text.to_owned(),
-        },
-    }
+    InferenceChunk { call, attempt, delta: ChunkDelta::Text { offset, text: text.to_owned() } }
 }
 
 fn answered(text: &str) -> Outcome {
-    Outcome::Answered {
-        text: text.to_owned(),
-    }
+    Outcome::Answered { text: text.to_owned() }
 }
 
 /// What a client makes of datagrams in any order.
@@ -36,10 +27,7 @@ struct Heard {
 impl Heard {
     fn hear(&mut self, datagrams: Vec<Vec<u8>>) {
         for datagram in datagrams {
-            let message = decode(&datagram, Timestamp::from_micros(0))
-                .unwrap()
-                .messages
-                .remove(0);
+            let message = decode(&datagram, Timestamp::from_micros(0)).unwrap().messages.remove(0);
             match (message.addr.as_str(), message.args.as_slice()) {
                 (
                     "/nexus/1/token",
@@ -52,11 +40,7 @@ impl Heard {
                 ) => drop(self.tokens.insert(*seq, (kind.clone(), text.clone()))),
                 (
                     "/nexus/1/done",
-                    [
-                        OscType::String(_),
-                        OscType::Int(total),
-                        OscType::String(status),
-                    ],
+                    [OscType::String(_), OscType::Int(total), OscType::String(status)],
                 ) => {
                     self.done = Some((*total, status.clone()));
                 }
@@ -68,22 +52,13 @@ impl Heard {
     fn text(&self) -> String {
         let (total, _) = self.done.clone().unwrap();
         assert!(self.tokens.keys().copied().eq(0..total));
-        let reset = self
-            .tokens
-            .iter()
-            .rfind(|(_, (kind, _))| kind == "reset")
-            .map_or(-1, |(seq, _)| *seq);
-        self.tokens
-            .range(reset + 1..)
-            .map(|(_, (_, text))| text.as_str())
-            .collect()
+        let reset =
+            self.tokens.iter().rfind(|(_, (kind, _))| kind == "reset").map_or(-1, |(seq, _)| *seq);
+        self.tokens.range(reset + 1..).map(|(_, (_, text))| text.as_str()).collect()
     }
 
     fn kinds(&self) -> Vec<&str> {
-        self.tokens
-            .values()
-            .map(|(kind, _)| kind.as_str())
-            .collect()
+        self.tokens.values().map(|(kind, _)| kind.as_str()).collect()
     }
 }
 
@@ -123,19 +98,12 @@ fn a_call_that_starts_again_is_shown_again() {
     let mut answer = Answer::new("r");
     answer.chunk(&text(CALL, 1, 0, "Hal"));
     answer.take_due("r", 32);
-    answer.chunk(&InferenceChunk {
-        call: CALL,
-        attempt: 2,
-        delta: ChunkDelta::Reset,
-    });
+    answer.chunk(&InferenceChunk { call: CALL, attempt: 2, delta: ChunkDelta::Reset });
     answer.chunk(&text(CALL, 1, 3, "lo"));
     answer.chunk(&text(CALL, 2, 0, "Hey"));
     answer.end(&answered("Hey"));
     let heard = all(&mut answer);
-    assert_eq!(
-        (heard.text().as_str(), heard.kinds()),
-        ("Hey", vec!["text", "reset", "text"])
-    );
+    assert_eq!((heard.text().as_str(), heard.kinds()), ("Hey", vec!["text", "reset", "text"]));
 }
 
 #[test]
@@ -147,10 +115,7 @@ fn a_gap_stops_the_live_text_until_the_end() {
     answer.take_due("r", 32);
     answer.end(&answered("äöüßz"));
     let heard = all(&mut answer);
-    assert_eq!(
-        (heard.text().as_str(), heard.kinds()),
-        ("äöüßz", vec!["text", "text"])
-    );
+    assert_eq!((heard.text().as_str(), heard.kinds()), ("äöüßz", vec!["text", "text"]));
 }
 
 #[test]
@@ -161,10 +126,7 @@ fn failure_is_told_as_an_error_token() {
         message: "No model answers.".to_owned(),
     });
     let heard = all(&mut answer);
-    assert_eq!(
-        heard.tokens[&0],
-        ("error".to_owned(), "No model answers.".to_owned())
-    );
+    assert_eq!(heard.tokens[&0], ("error".to_owned(), "No model answers.".to_owned()));
     assert_eq!(heard.done, Some((1, "failed".to_owned())));
     assert!(!answer.end(&answered("late")));
 }
@@ -190,10 +152,7 @@ fn again_gives_the_range_and_the_end() {
     let mut answer = Answer::new("r");
     answer.end(&answered(&"x".repeat(5000)));
     let mut heard = Heard::default();
-    assert!(
-        answer.again("r", 0, 9, 64).is_empty(),
-        "nothing has been sent yet"
-    );
+    assert!(answer.again("r", 0, 9, 64).is_empty(), "nothing has been sent yet");
     answer.take_due("r", 32);
     heard.hear(answer.again("r", 1, 2, 64));
     assert_eq!(heard.tokens.keys().copied().collect::<Vec<_>>(), [1, 2]);

@@ -8,13 +8,7 @@ fn now() -> Timestamp {
 }
 
 fn ask() -> OscMessage {
-    let args = [
-        "5f2c",
-        "7",
-        "Was bedeutet «Kadenz»? 🎹",
-        "agent",
-        "assistant",
-    ];
+    let args = ["5f2c", "7", "Was bedeutet «Kadenz»? 🎹", "agent", "assistant"];
     OscMessage {
         addr: "/nexus/1/ask".to_owned(),
         args: args.into_iter().map(OscType::from).collect(),
@@ -22,10 +16,7 @@ fn ask() -> OscMessage {
 }
 
 fn bundle(tag: u64, content: Vec<OscPacket>) -> Vec<u8> {
-    let timetag = OscTime {
-        seconds: (tag >> 32) as u32,
-        fractional: tag as u32,
-    };
+    let timetag = OscTime { seconds: (tag >> 32) as u32, fractional: tag as u32 };
     rosc::encoder::encode(&OscPacket::Bundle(OscBundle { timetag, content })).unwrap()
 }
 
@@ -57,70 +48,37 @@ fn nested_arrays(depth: usize) -> Vec<u8> {
 }
 
 fn on_a_small_stack(work: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new()
-        .stack_size(512 * 1024)
-        .spawn(work)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(512 * 1024).spawn(work).unwrap().join().unwrap();
 }
 
 #[test]
 fn both_examples_of_the_specification_are_read_and_written() {
     let frequency = b"/oscillator/4/frequency\0,f\0\0\x43\xdc\0\0".to_vec();
     let foo = b"/foo\0\0\0\0,iisff\0\0\0\0\x03\xe8\xff\xff\xff\xffhello\0\0\0\x3f\x9d\xf3\xb6\x40\xb5\xb2\x2d".to_vec();
-    let values = |args| {
-        vec![OscMessage {
-            addr: "/foo".to_owned(),
-            args,
-        }]
-    };
-    let hello = vec![
-        1000.into(),
-        OscType::Int(-1),
-        "hello".into(),
-        1.234_f32.into(),
-        5.678_f32.into(),
-    ];
+    let values = |args| vec![OscMessage { addr: "/foo".to_owned(), args }];
+    let hello =
+        vec![1000.into(), OscType::Int(-1), "hello".into(), 1.234_f32.into(), 5.678_f32.into()];
 
     assert_eq!(
         decode(&frequency, now()).unwrap().messages,
-        [OscMessage {
-            addr: "/oscillator/4/frequency".to_owned(),
-            args: vec![440.0_f32.into()],
-        }]
+        [OscMessage { addr: "/oscillator/4/frequency".to_owned(), args: vec![440.0_f32.into()] }]
     );
     assert_eq!(decode(&foo, now()).unwrap().messages, values(hello));
     for bytes in [frequency, foo] {
-        assert_eq!(
-            encode(decode(&bytes, now()).unwrap().messages.remove(0)),
-            bytes
-        );
+        assert_eq!(encode(decode(&bytes, now()).unwrap().messages.remove(0)), bytes);
     }
 }
 
 #[test]
 fn bundles_are_flattened_in_order() {
-    let named = |addr: &str| {
-        OscPacket::Message(OscMessage {
-            addr: addr.to_owned(),
-            args: vec![],
-        })
-    };
+    let named = |addr: &str| OscPacket::Message(OscMessage { addr: addr.to_owned(), args: vec![] });
     let inner = OscBundle {
-        timetag: OscTime {
-            seconds: 0,
-            fractional: 1,
-        },
+        timetag: OscTime { seconds: 0, fractional: 1 },
         content: vec![named("/b"), named("/c")],
     };
     let bytes = bundle(1, vec![named("/a"), OscPacket::Bundle(inner), named("/d")]);
     let packet = decode(&bytes, now()).unwrap();
-    let addresses: Vec<_> = packet
-        .messages
-        .iter()
-        .map(|message| message.addr.as_str())
-        .collect();
+    let addresses: Vec<_> = packet.messages.iter().map(|message| message.addr.as_str()).collect();
     assert_eq!((addresses, packet.late), (vec!["/a", "/b", "/c", "/d"], 0));
 }
 
@@ -139,20 +97,9 @@ fn past_means_now_and_is_counted_far_future_is_refused() {
 
 #[test]
 fn a_message_without_type_tags_has_no_arguments() {
-    let expected = |addr: &str| {
-        vec![OscMessage {
-            addr: addr.to_owned(),
-            args: vec![],
-        }]
-    };
-    assert_eq!(
-        decode(b"/nexus/1/ping\0\0\0", now()).unwrap().messages,
-        expected("/nexus/1/ping")
-    );
-    assert_eq!(
-        decode(b"/a\0\0\0\0\0\x01", now()).unwrap().messages,
-        expected("/a")
-    );
+    let expected = |addr: &str| vec![OscMessage { addr: addr.to_owned(), args: vec![] }];
+    assert_eq!(decode(b"/nexus/1/ping\0\0\0", now()).unwrap().messages, expected("/nexus/1/ping"));
+    assert_eq!(decode(b"/a\0\0\0\0\0\x01", now()).unwrap().messages, expected("/a"));
 }
 
 #[test]
@@ -179,32 +126,16 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn depth_and_count_have_limits() {
     assert!(decode(&nested_bundles(16), now()).is_ok());
-    assert!(matches!(
-        decode(&nested_bundles(17), now()),
-        Err(Malformed::Depth)
-    ));
+    assert!(matches!(decode(&nested_bundles(17), now()), Err(Malformed::Depth)));
     assert!(decode(&nested_arrays(16), now()).is_ok());
-    assert!(matches!(
-        decode(&nested_arrays(17), now()),
-        Err(Malformed::Depth)
-    ));
-    let arguments = |count| {
-        encode(OscMessage {
-            addr: "/a".to_owned(),
-            args: vec![OscType::Nil; count],
-        })
-    };
+    assert!(matches!(decode(&nested_arrays(17), now()), Err(Malformed::Depth)));
+    let arguments =
+        |count| encode(OscMessage { addr: "/a".to_owned(), args: vec![OscType::Nil; count] });
     assert!(decode(&arguments(256), now()).is_ok());
-    assert!(matches!(
-        decode(&arguments(257), now()),
-        Err(Malformed::Count)
-    ));
+    assert!(matches!(decode(&arguments(257), now()), Err(Malformed::Count)));
     let messages = |count| bundle(1, vec![OscPacket::Message(OscMessage::from("/a")); count]);
     assert_eq!(decode(&messages(256), now()).unwrap().messages.len(), 256);
-    assert!(matches!(
-        decode(&messages(257), now()),
-        Err(Malformed::Count)
-    ));
+    assert!(matches!(decode(&messages(257), now()), Err(Malformed::Count)));
 }
 
 #[test]
@@ -258,9 +189,7 @@ fn mutate(seeds: &[Vec<u8>], dice: &mut Dice) -> Vec<u8> {
 #[test]
 fn a_million_mutated_datagrams_are_read_or_refused() {
     on_a_small_stack(|| {
-        let array = OscType::Array(OscArray {
-            content: vec![1.into(), OscType::Nil, true.into()],
-        });
+        let array = OscType::Array(OscArray { content: vec![1.into(), OscType::Nil, true.into()] });
         let blob = OscType::Blob(vec![1, 2, 3, 4, 5]);
         let rich = vec![
             array,
@@ -271,10 +200,7 @@ fn a_million_mutated_datagrams_are_read_or_refused() {
             OscType::Inf,
             "text".into(),
         ];
-        let rich = OscMessage {
-            addr: "/rich".to_owned(),
-            args: rich,
-        };
+        let rich = OscMessage { addr: "/rich".to_owned(), args: rich };
         let seeds = [
             encode(ask()),
             encode(rich.clone()),

@@ -66,37 +66,22 @@ impl Reply<'_> {
     /// The datagram.
     pub(crate) fn encode(self) -> Vec<u8> {
         let (addr, args) = match self {
-            Self::Welcome {
-                session,
-                lease,
-                heartbeat_s,
-            } => (
-                "/nexus/1/welcome",
-                vec![session.into(), lease.into(), int(heartbeat_s)],
-            ),
+            Self::Welcome { session, lease, heartbeat_s } => {
+                ("/nexus/1/welcome", vec![session.into(), lease.into(), int(heartbeat_s)])
+            }
             Self::Accepted { req, run } => ("/nexus/1/accepted", vec![req.into(), run.into()]),
-            Self::Token {
-                req,
-                seq,
-                kind,
-                text,
-            } => (
-                "/nexus/1/token",
-                vec![req.into(), int(seq), kind.as_str().into(), text.into()],
-            ),
+            Self::Token { req, seq, kind, text } => {
+                ("/nexus/1/token", vec![req.into(), int(seq), kind.as_str().into(), text.into()])
+            }
             Self::Done { req, total, status } => {
                 ("/nexus/1/done", vec![req.into(), int(total), status.into()])
             }
-            Self::Error { req, code, message } => (
-                "/nexus/1/error",
-                vec![req.into(), code.into(), message.into()],
-            ),
+            Self::Error { req, code, message } => {
+                ("/nexus/1/error", vec![req.into(), code.into(), message.into()])
+            }
             Self::Pong { session } => ("/nexus/1/pong", vec![session.into()]),
         };
-        codec::encode(OscMessage {
-            addr: addr.to_owned(),
-            args,
-        })
+        codec::encode(OscMessage { addr: addr.to_owned(), args })
     }
 }
 
@@ -106,14 +91,7 @@ fn int(number: impl TryInto<i32>) -> OscType {
 
 /// Most bytes of text in one token message of this request.
 pub(crate) fn token_capacity(req: &str) -> usize {
-    let empty = Reply::Token {
-        req,
-        seq: 0,
-        kind: Kind::Reset,
-        text: "",
-    }
-    .encode()
-    .len();
+    let empty = Reply::Token { req, seq: 0, kind: Kind::Reset, text: "" }.encode().len();
     // The empty text's four zeros are counted already; one has to stay.
     MAX_DATAGRAM.saturating_sub(empty) + 3
 }

@@ -6,10 +6,7 @@ use crate::codec::decode;
 use nexus_contracts::Timestamp;
 
 fn read(addr: &str, args: Vec<OscType>) -> Result<Call, Refusal> {
-    Call::read(&OscMessage {
-        addr: addr.to_owned(),
-        args,
-    })
+    Call::read(&OscMessage { addr: addr.to_owned(), args })
 }
 
 fn asked(req: OscType) -> Result<String, Refusal> {
@@ -48,20 +45,13 @@ fn ask_takes_keys_in_any_order() {
         agent: Some("drummer".to_owned()),
         conversation: Some("band".to_owned()),
     };
-    assert_eq!(
-        read("/nexus/1/ask", args.map(OscType::from).to_vec()),
-        Ok(Call::Ask(ask))
-    );
+    assert_eq!(read("/nexus/1/ask", args.map(OscType::from).to_vec()), Ok(Call::Ask(ask)));
 }
 
 #[test]
 fn a_wrong_ask_is_refused_by_its_req() {
     let refused = |args: &[&str]| {
-        read(
-            "/nexus/1/ask",
-            args.iter().map(|arg| (*arg).into()).collect(),
-        )
-        .unwrap_err()
+        read("/nexus/1/ask", args.iter().map(|arg| (*arg).into()).collect()).unwrap_err()
     };
     assert_eq!(refused(&["s", "1", "hi", "volume", "11"]).req, "1");
     assert_eq!(refused(&["s", "1", "hi", "agent"]).req, "1");
@@ -77,46 +67,25 @@ fn both_forms_of_resend_are_read() {
         to: 5,
     };
     assert_eq!(
-        read(
-            "/nexus/1/resend",
-            vec![7.0_f32.into(), 2.0_f32.into(), "5".into()]
-        ),
+        read("/nexus/1/resend", vec![7.0_f32.into(), 2.0_f32.into(), "5".into()]),
         Ok(resend(None))
     );
     let long = vec!["s".into(), "7".into(), 2.into(), 5.into()];
     assert_eq!(read("/nexus/1/resend", long), Ok(resend(Some("s"))));
-    assert!(
-        read(
-            "/nexus/1/resend",
-            vec!["7".into(), OscType::Int(-1), 5.into()]
-        )
-        .is_err()
-    );
+    assert!(read("/nexus/1/resend", vec!["7".into(), OscType::Int(-1), 5.into()]).is_err());
 }
 
 #[test]
 fn hello_hides_its_token_in_logs() {
-    let hello = read(
-        "/nexus/1/hello",
-        vec!["pd".into(), 9001.into(), "nxk_secret".into()],
-    )
-    .unwrap();
+    let hello =
+        read("/nexus/1/hello", vec!["pd".into(), 9001.into(), "nxk_secret".into()]).unwrap();
     assert!(!format!("{hello:?}").contains("secret"));
-    assert!(
-        read(
-            "/nexus/1/hello",
-            vec!["pd".into(), 65_536.into(), "t".into()]
-        )
-        .is_err()
-    );
+    assert!(read("/nexus/1/hello", vec!["pd".into(), 65_536.into(), "t".into()]).is_err());
 }
 
 #[test]
 fn other_addresses_are_refused() {
-    assert_eq!(
-        read("/nexus/2/ask", vec![]).unwrap_err().code,
-        "unknown_address"
-    );
+    assert_eq!(read("/nexus/2/ask", vec![]).unwrap_err().code, "unknown_address");
 }
 
 proptest! {

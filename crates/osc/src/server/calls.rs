@@ -25,10 +25,7 @@ pub(super) struct Origin {
 
 impl Server {
     pub(super) fn datagram(&mut self, bytes: &[u8], source: SocketAddr) {
-        let mut origin = Origin {
-            source,
-            allowance: bytes.len(),
-        };
+        let mut origin = Origin { source, allowance: bytes.len() };
         let packet = match codec::decode(bytes, (self.now)()) {
             Ok(packet) => packet,
             Err(error) => {
@@ -52,12 +49,9 @@ impl Server {
         match call {
             Call::Hello(hello) => self.hello(hello, origin),
             Call::Ask(ask) => self.ask(&ask, origin.source),
-            Call::Resend {
-                session,
-                req,
-                from,
-                to,
-            } => self.resend(session.as_deref(), &req, (from, to), origin.source),
+            Call::Resend { session, req, from, to } => {
+                self.resend(session.as_deref(), &req, (from, to), origin.source)
+            }
             Call::Cancel { session, req } => self.cancel(&session, &req, origin.source),
             Call::Ping { session } => {
                 let id = self.touched(&session, "", origin.source)?;
@@ -75,40 +69,22 @@ impl Server {
 
     fn hello(&mut self, hello: Hello, origin: &mut Origin) -> Result<(), Refusal> {
         let known = self.table.knows(&wire_name(&hello));
-        if !known
-            && self
-                .guard
-                .refuses(&hello.token, origin.source.ip(), (self.now)())
-        {
+        if !known && self.guard.refuses(&hello.token, origin.source.ip(), (self.now)()) {
             self.unauthorised(&hello, origin);
             return Ok(());
         }
         let Ok(permit) = self.verifying.clone().try_acquire_owned() else {
-            return Err(Refusal::new(
-                "",
-                "busy",
-                "too many clients say hello at once; try again",
-            ));
+            return Err(Refusal::new("", "busy", "too many clients say hello at once; try again"));
         };
         let (verifying, report) = ((self.verify)(hello.token.clone()), self.report.clone());
         let (source, size) = (origin.source, origin.allowance);
         // It answers later, so the rest of this datagram is answered with nothing.
         origin.allowance = 0;
         self.tasks.spawn(async move {
-            let speaker = tokio::time::timeout(VERIFY_TIMEOUT, verifying)
-                .await
-                .ok()
-                .flatten();
+            let speaker = tokio::time::timeout(VERIFY_TIMEOUT, verifying).await.ok().flatten();
             // The permit goes before the report, so that waiting reports hold up no look-up.
             drop(permit);
-            let _ = report
-                .send(Work::Verified {
-                    source,
-                    size,
-                    hello,
-                    speaker,
-                })
-                .await;
+            let _ = report.send(Work::Verified { source, size, hello, speaker }).await;
         });
         Ok(())
     }
@@ -119,10 +95,7 @@ impl Server {
         let native = ask.conversation.clone().unwrap_or_else(|| id.to_string());
         let conversation =
             Token::encode(&native).map_err(|error| refusal("bad_request", &error.to_string()))?;
-        let known = self
-            .table
-            .run(id, &self.channel, &ask.req)
-            .zip(self.table.session(id));
+        let known = self.table.run(id, &self.channel, &ask.req).zip(self.table.session(id));
         let Some((run, session)) = known else {
             return Ok(());
         };
@@ -135,21 +108,12 @@ impl Server {
             Asked::New => {}
             Asked::Pending => return Ok(()),
             Asked::Repeated => {
-                self.reply(
-                    id,
-                    Reply::Accepted {
-                        req: &ask.req,
-                        run: &run.to_string(),
-                    },
-                );
+                self.reply(id, Reply::Accepted { req: &ask.req, run: &run.to_string() });
                 return Ok(());
             }
             Asked::Conflict => return Err(conflict(&ask.req)),
             Asked::TooMany => {
-                return Err(refusal(
-                    "busy",
-                    "too many questions of this session are open",
-                ));
+                return Err(refusal("busy", "too many questions of this session are open"));
             }
         }
         let (bus, report) = (self.bus.clone(), self.report.clone());
@@ -192,10 +156,7 @@ impl Server {
                         .run(id, &self.channel, req)
                         .is_some_and(|run| self.table.request(run).is_some())
                 };
-                let (_, wire) = there
-                    .into_iter()
-                    .find(|(id, _)| asked(*id))
-                    .ok_or_else(unknown)?;
+                let (_, wire) = there.into_iter().find(|(id, _)| asked(*id)).ok_or_else(unknown)?;
                 self.touched(&wire, req, source)?
             }
         };
@@ -205,8 +166,7 @@ impl Server {
             .and_then(|run| self.table.again(run, from, to, MAX_RESENT));
         let datagrams = again.ok_or_else(unknown)?;
         if let Some(reply) = self.table.session(id).map(|session| session.reply) {
-            self.out
-                .extend(datagrams.into_iter().map(|datagram| (reply, datagram)));
+            self.out.extend(datagrams.into_iter().map(|datagram| (reply, datagram)));
         }
         Ok(())
     }
@@ -223,17 +183,10 @@ impl Server {
                 "ask it again with the same req, then cancel it",
             ));
         };
-        let place = Metadata::at(
-            request.tenant,
-            self.channel.clone(),
-            request.conversation.clone(),
-        );
+        let place =
+            Metadata::at(request.tenant, self.channel.clone(), request.conversation.clone());
         let Ok(permit) = self.publishing.clone().try_acquire_owned() else {
-            return Err(Refusal::new(
-                req,
-                "busy",
-                "too many questions at once; try again",
-            ));
+            return Err(Refusal::new(req, "busy", "too many questions at once; try again"));
         };
         let (bus, report, at) = (self.bus.clone(), self.report.clone(), (self.now)());
         self.tasks.spawn(async move {
@@ -261,32 +214,19 @@ impl Server {
         metrics::counter!("nexus_osc_refused_total", "code" => refusal.code).increment(1);
         let Refusal { req, code, message } = refusal;
         let full = Reply::Error { req, code, message }.encode();
-        let known = self
-            .table
-            .at(origin.source, (self.now)())
-            .next()
-            .map(|(_, session)| session.reply);
+        let known =
+            self.table.at(origin.source, (self.now)()).next().map(|(_, session)| session.reply);
         if let Some(reply) = known {
             return self.out.push((reply, full));
         }
-        let short = Reply::Error {
-            req,
-            code,
-            message: "",
-        }
-        .encode();
-        let Some(error) = [full, short]
-            .into_iter()
-            .find(|error| error.len() <= origin.allowance)
+        let short = Reply::Error { req, code, message: "" }.encode();
+        let Some(error) = [full, short].into_iter().find(|error| error.len() <= origin.allowance)
         else {
             return;
         };
         origin.allowance -= error.len();
-        let port = reply_port
-            .filter(|port| *port != 0)
-            .unwrap_or_else(|| origin.source.port());
-        self.out
-            .push((SocketAddr::new(origin.source.ip(), port), error));
+        let port = reply_port.filter(|port| *port != 0).unwrap_or_else(|| origin.source.port());
+        self.out.push((SocketAddr::new(origin.source.ip(), port), error));
     }
 
     fn reply(&mut self, id: Uuid, reply: Reply<'_>) {
@@ -297,9 +237,5 @@ impl Server {
 }
 
 pub(super) fn conflict(req: &str) -> Refusal {
-    Refusal::new(
-        req,
-        "conflict",
-        "this req was another question; number questions freshly",
-    )
+    Refusal::new(req, "conflict", "this req was another question; number questions freshly")
 }

@@ -11,29 +11,13 @@ impl Server {
     /// Takes up what a task has done.
     pub(super) fn done(&mut self, work: Work) {
         match work {
-            Work::Verified {
-                source,
-                size,
-                hello,
-                speaker,
-            } => {
-                self.verified(
-                    &hello,
-                    speaker,
-                    &mut Origin {
-                        source,
-                        allowance: size,
-                    },
-                );
+            Work::Verified { source, size, hello, speaker } => {
+                self.verified(&hello, speaker, &mut Origin { source, allowance: size });
             }
             Work::Published { run, published } => self.published(run, published),
             Work::NotCancelled { run, code, message } => {
                 if let Some((to, request)) = self.table.reply_to(run).zip(self.table.request(run)) {
-                    let error = Reply::Error {
-                        req: &request.req,
-                        code,
-                        message: &message,
-                    };
+                    let error = Reply::Error { req: &request.req, code, message: &message };
                     self.out.push((to, error.encode()));
                 }
             }
@@ -47,9 +31,7 @@ impl Server {
             return self.unauthorised(hello, origin);
         };
         let lease_s = self.table.lease_ms() / 1000;
-        let Some(session) = self
-            .table
-            .hello(&speaker, hello, &self.channel, origin.source, now)
+        let Some(session) = self.table.hello(&speaker, hello, &self.channel, origin.source, now)
         else {
             let refusal = Refusal::new("", "too_many_sessions", "try again later");
             return self.refuse(origin, Some(hello.reply_port), &refusal);
@@ -71,16 +53,12 @@ impl Server {
                 let Some(request) = self.table.accept(run) else {
                     return;
                 };
-                let accepted = Reply::Accepted {
-                    req: &request.req,
-                    run: &run.to_string(),
-                };
+                let accepted = Reply::Accepted { req: &request.req, run: &run.to_string() };
                 self.out.push((to, accepted.encode()));
                 metrics::counter!("nexus_osc_asked_total").increment(1);
                 if let Published::Before(Some(answer)) = published {
                     let tenant = answer.metadata.tenant;
-                    self.table
-                        .end(tenant, run, &answer.payload.outcome, (self.now)());
+                    self.table.end(tenant, run, &answer.payload.outcome, (self.now)());
                 }
                 return;
             }
@@ -89,11 +67,8 @@ impl Server {
         };
         metrics::counter!("nexus_osc_refused_total", "code" => refusal.code).increment(1);
         if let Some(request) = self.table.withdraw(run) {
-            let error = Reply::Error {
-                req: &request.req,
-                code: refusal.code,
-                message: &refusal.message,
-            };
+            let error =
+                Reply::Error { req: &request.req, code: refusal.code, message: &refusal.message };
             self.out.push((to, error.encode()));
         }
     }

@@ -36,9 +36,7 @@ impl Table {
     /// Where a request's session is answered.
     pub(crate) fn reply_to(&self, run: Uuid) -> Option<SocketAddr> {
         let request = self.requests.get(&run)?;
-        self.sessions
-            .get(&request.session)
-            .map(|session| session.reply)
+        self.sessions.get(&request.session).map(|session| session.reply)
     }
 
     /// Takes a question in.
@@ -60,11 +58,8 @@ impl Table {
             return Asked::TooMany;
         };
         if session.requests.len() >= KEPT_REQUESTS {
-            let ended = |run: &Uuid| {
-                self.requests
-                    .get(run)
-                    .is_none_or(|request| request.ended.is_some())
-            };
+            let ended =
+                |run: &Uuid| self.requests.get(run).is_none_or(|request| request.ended.is_some());
             let Some(oldest) = session.requests.iter().position(ended) else {
                 return Asked::TooMany;
             };
@@ -107,10 +102,7 @@ impl Table {
 
     /// A live piece; nobody's is passed over.
     pub(crate) fn chunk(&mut self, tenant: TenantId, run: Uuid, chunk: &InferenceChunk) {
-        let Some(request) = self
-            .requests
-            .get_mut(&run)
-            .filter(|request| request.tenant == tenant)
+        let Some(request) = self.requests.get_mut(&run).filter(|request| request.tenant == tenant)
         else {
             return;
         };
@@ -126,10 +118,7 @@ impl Table {
         outcome: &Outcome,
         now: Timestamp,
     ) -> bool {
-        let Some(request) = self
-            .requests
-            .get_mut(&run)
-            .filter(|request| request.tenant == tenant)
+        let Some(request) = self.requests.get_mut(&run).filter(|request| request.tenant == tenant)
         else {
             return false;
         };
@@ -148,9 +137,7 @@ impl Table {
         to: usize,
         max: usize,
     ) -> Option<Vec<Vec<u8>>> {
-        self.requests
-            .get(&run)
-            .map(|request| request.answer.again(&request.req, from, to, max))
+        self.requests.get(&run).map(|request| request.answer.again(&request.req, from, to, max))
     }
 
     pub(crate) fn has_due(&self) -> bool {
@@ -161,10 +148,7 @@ impl Table {
     pub(crate) fn take_due(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut datagrams = Vec::new();
         for run in std::mem::take(&mut self.due) {
-            let Some(request) = self
-                .requests
-                .get_mut(&run)
-                .filter(|request| request.accepted)
+            let Some(request) = self.requests.get_mut(&run).filter(|request| request.accepted)
             else {
                 continue;
             };

@@ -19,18 +19,11 @@ fn channel() -> Token {
 }
 
 fn hello(client: &str, token: &str) -> Hello {
-    Hello {
-        client: client.to_owned(),
-        reply_port: 0,
-        token: token.to_owned(),
-    }
+    Hello { client: client.to_owned(), reply_port: 0, token: token.to_owned() }
 }
 
 fn speaker() -> Speaker {
-    Speaker {
-        tenant: LOCAL_TENANT,
-        user: "ada".to_owned(),
-    }
+    Speaker { tenant: LOCAL_TENANT, user: "ada".to_owned() }
 }
 
 fn question(text: &str) -> Ask {
@@ -44,9 +37,7 @@ fn question(text: &str) -> Ask {
 }
 
 fn answered(text: &str) -> Outcome {
-    Outcome::Answered {
-        text: text.to_owned(),
-    }
+    Outcome::Answered { text: text.to_owned() }
 }
 
 struct Case {
@@ -56,20 +47,11 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        Self {
-            table: Table::new(LEASE_MS, 4),
-            home: address("10.0.0.1:5000"),
-        }
+        Self { table: Table::new(LEASE_MS, 4), home: address("10.0.0.1:5000") }
     }
 
     fn greet(&mut self, client: &str, token: &str, now: Timestamp) -> (String, Uuid) {
-        let wire = self.table.hello(
-            &speaker(),
-            &hello(client, token),
-            &channel(),
-            self.home,
-            now,
-        );
+        let wire = self.table.hello(&speaker(), &hello(client, token), &channel(), self.home, now);
         let wire = wire.unwrap().wire.clone();
         let id = self.table.touch(&wire, self.home, now).unwrap();
         (wire, id)
@@ -80,25 +62,15 @@ impl Case {
         let conversation = Token::encode(&id.to_string()).unwrap();
         (
             run,
-            self.table.ask(
-                id,
-                run,
-                &conversation,
-                &Ask {
-                    req: req.to_owned(),
-                    ..question(text)
-                },
-            ),
+            self.table.ask(id, run, &conversation, &Ask { req: req.to_owned(), ..question(text) }),
         )
     }
 }
 
 #[test]
 fn a_session_is_the_same_after_a_restart() {
-    let (before, after) = (
-        Case::new().greet("pd", "key", at(0)),
-        Case::new().greet("pd", "key", at(9)),
-    );
+    let (before, after) =
+        (Case::new().greet("pd", "key", at(0)), Case::new().greet("pd", "key", at(9)));
     assert_eq!(before, after);
 }
 
@@ -118,17 +90,10 @@ fn another_key_is_another_name_for_the_same_session() {
 fn nobody_else_speaks_for_a_session() {
     let mut case = Case::new();
     let (wire, id) = case.greet("pd", "key", at(0));
-    assert!(
-        case.table
-            .touch(&wire, address("10.0.0.2:5000"), at(1))
-            .is_none()
-    );
+    assert!(case.table.touch(&wire, address("10.0.0.2:5000"), at(1)).is_none());
     assert!(case.table.touch("", case.home, at(1)).is_none());
     // oscsend takes another port each time.
-    assert_eq!(
-        case.table.touch(&wire, address("10.0.0.1:5001"), at(1)),
-        Some(id)
-    );
+    assert_eq!(case.table.touch(&wire, address("10.0.0.1:5001"), at(1)), Some(id));
     assert_eq!(case.table.session(id).unwrap().reply, case.home);
     assert_eq!(case.table.at(address("10.0.0.1:5001"), at(1)).count(), 1);
     assert_eq!(case.table.at(case.home, at(1)).count(), 0);
@@ -138,20 +103,10 @@ fn nobody_else_speaks_for_a_session() {
 fn every_message_renews_the_lease() {
     let mut case = Case::new();
     let (wire, id) = case.greet("pd", "key", at(0));
-    assert_eq!(
-        case.table.touch(&wire, case.home, at(LEASE_MS - 1)),
-        Some(id)
-    );
-    assert_eq!(
-        case.table.touch(&wire, case.home, at(2 * LEASE_MS - 2)),
-        Some(id)
-    );
+    assert_eq!(case.table.touch(&wire, case.home, at(LEASE_MS - 1)), Some(id));
+    assert_eq!(case.table.touch(&wire, case.home, at(2 * LEASE_MS - 2)), Some(id));
     case.table.expire(at(3 * LEASE_MS));
-    assert!(
-        case.table
-            .touch(&wire, case.home, at(3 * LEASE_MS))
-            .is_none()
-    );
+    assert!(case.table.touch(&wire, case.home, at(3 * LEASE_MS)).is_none());
     assert_eq!(case.table.sizes(), (0, 0));
 }
 
@@ -162,9 +117,7 @@ fn sessions_are_bounded_and_expired_ones_make_room() {
         case.greet(client, "key", at(0));
     }
     let mut fifth = |now| {
-        case.table
-            .hello(&speaker(), &hello("e", "key"), &channel(), case.home, now)
-            .is_some()
+        case.table.hello(&speaker(), &hello("e", "key"), &channel(), case.home, now).is_some()
     };
     assert!(!fifth(at(1)));
     assert!(fifth(at(LEASE_MS)));
@@ -175,10 +128,7 @@ fn a_repeated_request_is_asked_once_and_its_answer_sent_again() {
     let mut case = Case::new();
     let (_, id) = case.greet("pd", "key", at(0));
     let (run, first) = case.ask(id, "1", "hi");
-    assert_eq!(
-        (first, case.ask(id, "1", "hi").1),
-        (Asked::New, Asked::Pending)
-    );
+    assert_eq!((first, case.ask(id, "1", "hi").1), (Asked::New, Asked::Pending));
     assert!(case.table.accept(run).is_some());
     assert_eq!(case.ask(id, "1", "something else").1, Asked::Conflict);
     assert!(case.table.end(LOCAL_TENANT, run, &answered("hello"), at(1)));
@@ -213,23 +163,17 @@ fn another_tenant_ends_no_request() {
     let mut case = Case::new();
     let (_, id) = case.greet("pd", "key", at(0));
     let (run, _) = case.ask(id, "1", "hi");
-    assert!(
-        !case
-            .table
-            .end(TenantId(Uuid::from_u128(2)), run, &answered("no"), at(1))
-    );
+    assert!(!case.table.end(TenantId(Uuid::from_u128(2)), run, &answered("no"), at(1)));
 }
 
 #[test]
 fn the_oldest_ended_request_makes_room() {
     let mut case = Case::new();
     let (_, id) = case.greet("pd", "key", at(0));
-    let runs: Vec<Uuid> = (0..KEPT_REQUESTS)
-        .map(|req| case.ask(id, &req.to_string(), "hi").0)
-        .collect();
+    let runs: Vec<Uuid> =
+        (0..KEPT_REQUESTS).map(|req| case.ask(id, &req.to_string(), "hi").0).collect();
     assert_eq!(case.ask(id, "more", "hi").1, Asked::TooMany);
-    case.table
-        .end(LOCAL_TENANT, runs[5], &answered("hello"), at(1));
+    case.table.end(LOCAL_TENANT, runs[5], &answered("hello"), at(1));
     assert_eq!(case.ask(id, "more", "hi").1, Asked::New);
     assert!(case.table.request(runs[5]).is_none());
     assert!(case.table.request(runs[0]).is_some());
@@ -242,9 +186,7 @@ fn answers_are_forgotten_after_ten_minutes() {
     let (run, _) = case.ask(id, "1", "hi");
     case.table.end(LOCAL_TENANT, run, &answered("hello"), at(0));
     for minute in 1..10 {
-        case.table
-            .touch(&wire, case.home, at(minute * 59_000))
-            .unwrap();
+        case.table.touch(&wire, case.home, at(minute * 59_000)).unwrap();
         case.table.expire(at(minute * 59_000));
     }
     assert!(case.table.request(run).is_some());
@@ -258,9 +200,7 @@ fn kept_answers_are_bounded_in_bytes() {
     let mut case = Case::new();
     let (_, id) = case.greet("pd", "key", at(0));
     let long = answered(&"x".repeat(2 << 20));
-    let runs: Vec<Uuid> = (0..40)
-        .map(|req| case.ask(id, &req.to_string(), "hi").0)
-        .collect();
+    let runs: Vec<Uuid> = (0..40).map(|req| case.ask(id, &req.to_string(), "hi").0).collect();
     for (after, run) in runs.iter().enumerate() {
         case.table.end(LOCAL_TENANT, *run, &long, at(after as u64));
     }
@@ -268,11 +208,7 @@ fn kept_answers_are_bounded_in_bytes() {
     assert!(case.table.request(runs[0]).is_none());
     assert!(case.table.request(runs[39]).is_some());
     assert!(
-        case.table
-            .requests
-            .values()
-            .map(|request| request.answer.bytes())
-            .sum::<usize>()
+        case.table.requests.values().map(|request| request.answer.bytes()).sum::<usize>()
             <= KEPT_BYTES
     );
 }

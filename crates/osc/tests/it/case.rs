@@ -35,10 +35,8 @@ pub(crate) fn verify(lookups: &Arc<AtomicU32>) -> Verify {
     let lookups = Arc::clone(lookups);
     Arc::new(move |key| {
         lookups.fetch_add(1, Ordering::Relaxed);
-        let speaker = (key == KEY).then(|| Speaker {
-            tenant: LOCAL_TENANT,
-            user: "ada".to_owned(),
-        });
+        let speaker =
+            (key == KEY).then(|| Speaker { tenant: LOCAL_TENANT, user: "ada".to_owned() });
         async move { speaker }.boxed()
     })
 }
@@ -62,42 +60,24 @@ impl Case {
         Topology::new(&bus, &spec).apply(false).await.unwrap();
         let lookups = Arc::new(AtomicU32::new(0));
         let (address, stop, running) = serve(&bus, &lookups).await;
-        Self {
-            nats,
-            bus,
-            address,
-            lookups,
-            stop,
-            running,
-        }
+        Self { nats, bus, address, lookups, stop, running }
     }
 
     pub(crate) async fn restart(&mut self) {
         self.stop.cancel();
-        timeout(LIMIT, &mut self.running)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        timeout(LIMIT, &mut self.running).await.unwrap().unwrap().unwrap();
         (self.address, self.stop, self.running) = serve(&self.bus, &self.lookups).await;
     }
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        timeout(LIMIT, self.running)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
+        timeout(LIMIT, self.running).await.unwrap().unwrap().unwrap();
         drop(self.nats);
     }
 
     pub(crate) async fn client(&self) -> Client {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        Client {
-            socket,
-            server: self.address,
-        }
+        Client { socket, server: self.address }
     }
 
     /// All events of a type, once there are so many.
@@ -107,15 +87,10 @@ impl Case {
         count: usize,
     ) -> Vec<Event<P>> {
         let filter = Filter::Patterns(vec![Pattern::kind(kind)]);
-        let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First)
-            .await
-            .unwrap();
+        let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First).await.unwrap();
         let mut all = Vec::new();
         while all.len() < count {
-            let message = timeout(LIMIT, reader.next())
-                .await
-                .expect("an event")
-                .unwrap();
+            let message = timeout(LIMIT, reader.next()).await.expect("an event").unwrap();
             all.push(Event::decode(&message.bytes).unwrap());
         }
         assert_eq!(reader.pending(), 0, "more events than expected");
@@ -123,26 +98,13 @@ impl Case {
     }
 
     pub(crate) async fn chunk(&self, asked: &Event<IncomingRequest>, offset: u64, text: &str) {
-        let delta = ChunkDelta::Text {
-            offset,
-            text: text.to_owned(),
-        };
-        let chunk = InferenceChunk {
-            call: derived_id(asked.id, "call"),
-            attempt: 1,
-            delta,
-        };
+        let delta = ChunkDelta::Text { offset, text: text.to_owned() };
+        let chunk = InferenceChunk { call: derived_id(asked.id, "call"), attempt: 1, delta };
         self.bus.publish_chunk(&asked.reply(chunk, now())).await;
     }
 
     pub(crate) async fn answer(&self, asked: &Event<IncomingRequest>, text: &str) {
-        self.end(
-            asked,
-            Outcome::Answered {
-                text: text.to_owned(),
-            },
-        )
-        .await;
+        self.end(asked, Outcome::Answered { text: text.to_owned() }).await;
     }
 
     pub(crate) async fn end(&self, asked: &Event<IncomingRequest>, outcome: Outcome) {
@@ -152,10 +114,7 @@ impl Case {
             model: None,
             usage: RunUsage::default(),
         };
-        self.bus
-            .publish(&asked.reply(processed, now()))
-            .await
-            .unwrap();
+        self.bus.publish(&asked.reply(processed, now())).await.unwrap();
     }
 }
 
@@ -163,14 +122,9 @@ async fn serve(
     bus: &Bus,
     lookups: &Arc<AtomicU32>,
 ) -> (SocketAddr, CancellationToken, JoinHandle<Result<(), Error>>) {
-    let config = Config {
-        listen: Some("127.0.0.1:0".parse().unwrap()),
-        ..Config::default()
-    };
+    let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..Config::default() };
     let stop = CancellationToken::new();
-    let osc = Osc::open(bus, config, verify(lookups), now, stop.clone())
-        .await
-        .unwrap();
+    let osc = Osc::open(bus, config, verify(lookups), now, stop.clone()).await.unwrap();
     (osc.local_addr().unwrap(), stop, tokio::spawn(osc.run()))
 }
 
@@ -182,20 +136,14 @@ pub(crate) struct Client {
 impl Client {
     /// Returns the datagram's size.
     pub(crate) async fn say(&self, addr: &str, args: Vec<OscType>) -> usize {
-        let message = OscPacket::Message(OscMessage {
-            addr: addr.to_owned(),
-            args,
-        });
+        let message = OscPacket::Message(OscMessage { addr: addr.to_owned(), args });
         let bytes = rosc::encoder::encode(&message).unwrap();
         self.socket.send_to(&bytes, self.server).await.unwrap()
     }
 
     pub(crate) async fn next_within(&self, limit: Duration) -> Option<(usize, OscMessage)> {
         let mut buffer = [0; 2048];
-        let (size, from) = timeout(limit, self.socket.recv_from(&mut buffer))
-            .await
-            .ok()?
-            .unwrap();
+        let (size, from) = timeout(limit, self.socket.recv_from(&mut buffer)).await.ok()?.unwrap();
         assert_eq!(from, self.server);
         match rosc::decoder::decode_udp(&buffer[..size]).unwrap().1 {
             OscPacket::Message(message) => Some((size, message)),
@@ -214,14 +162,13 @@ impl Client {
     }
 
     pub(crate) async fn hello(&self, client: &str, key: &str) -> String {
-        self.say("/nexus/1/hello", vec![client.into(), 0.into(), key.into()])
-            .await;
+        self.say("/nexus/1/hello", vec![client.into(), 0.into(), key.into()]).await;
         match self.hear("/nexus/1/welcome").await.as_slice() {
-            [
-                OscType::String(session),
-                OscType::String(lease),
-                OscType::Int(20),
-            ] if lease == "60" => session.clone(),
+            [OscType::String(session), OscType::String(lease), OscType::Int(20)]
+                if lease == "60" =>
+            {
+                session.clone()
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -259,28 +206,21 @@ impl Nats {
 
 async fn nats(folder: &Path, port: &str) -> (Child, String) {
     let binary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.servers/bin/nats-server");
-    let child = Command::new(if binary.exists() {
-        binary
-    } else {
-        PathBuf::from("nats-server")
-    })
-    .args(["-js", "-a", "127.0.0.1", "-p", port, "-sd"])
-    .arg(folder)
-    .arg("--ports_file_dir")
-    .arg(folder)
-    .stderr(Stdio::null())
-    .spawn()
-    .expect("nats-server");
+    let child = Command::new(if binary.exists() { binary } else { PathBuf::from("nats-server") })
+        .args(["-js", "-a", "127.0.0.1", "-p", port, "-sd"])
+        .arg(folder)
+        .arg("--ports_file_dir")
+        .arg(folder)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nats-server");
     let file = folder.join(format!("nats-server_{}.ports", child.id()));
     let url = timeout(LIMIT, async {
         loop {
             let ports = std::fs::read(&file).ok();
             let ports =
                 ports.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-            match ports
-                .as_ref()
-                .and_then(|ports| ports.pointer("/nats/0")?.as_str())
-            {
+            match ports.as_ref().and_then(|ports| ports.pointer("/nats/0")?.as_str()) {
                 Some(url) => break url.to_owned(),
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
             }

@@ -26,18 +26,11 @@ async fn an_answer_streams_from_hello_to_done() {
     let session = client.hello("pd", KEY).await;
 
     let question = ["agent", "assistant", "conversation", "band"];
-    let arguments = [&session, "7", "Was ist eine Kadenz?"]
-        .into_iter()
-        .chain(question);
-    client
-        .say("/nexus/1/ask", arguments.map(OscType::from).collect())
-        .await;
+    let arguments = [&session, "7", "Was ist eine Kadenz?"].into_iter().chain(question);
+    client.say("/nexus/1/ask", arguments.map(OscType::from).collect()).await;
     let run = client.accepted("7").await;
 
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
     assert_eq!((asked.id, asked.correlation_id), (run, run));
     assert_eq!(asked.payload.text, "Was ist eine Kadenz?");
     assert_eq!(asked.metadata.tenant, LOCAL_TENANT);
@@ -56,22 +49,14 @@ async fn an_answer_streams_from_hello_to_done() {
         client.hear("/nexus/1/token").await,
         ["7".into(), 1.into(), "text".into(), "wendung 🎹.".into()]
     );
-    assert_eq!(
-        client.hear("/nexus/1/done").await,
-        ["7".into(), 2.into(), "answered".into()]
-    );
+    assert_eq!(client.hear("/nexus/1/done").await, ["7".into(), 2.into(), "answered".into()]);
 
-    client
-        .say("/nexus/1/resend", vec!["7".into(), 1.into(), 1.into()])
-        .await;
+    client.say("/nexus/1/resend", vec!["7".into(), 1.into(), 1.into()]).await;
     assert_eq!(
         client.hear("/nexus/1/token").await,
         ["7".into(), 1.into(), "text".into(), "wendung 🎹.".into()]
     );
-    assert_eq!(
-        client.hear("/nexus/1/done").await,
-        ["7".into(), 2.into(), "answered".into()]
-    );
+    assert_eq!(client.hear("/nexus/1/done").await, ["7".into(), 2.into(), "answered".into()]);
     case.stop().await;
 }
 
@@ -80,36 +65,22 @@ async fn a_repeated_request_is_asked_once_also_after_a_restart() {
     let mut case = Case::start().await;
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
-    let ask = || {
-        client.say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), 7.into(), "hi".into()],
-        )
-    };
+    let ask = || client.say("/nexus/1/ask", vec![session.as_str().into(), 7.into(), "hi".into()]);
     ask().await;
     let run = client.accepted("7").await;
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
     case.answer(&asked, "hello").await;
     let answer = ["7".into(), 0.into(), "text".into(), "hello".into()];
     let done = ["7".into(), 1.into(), "answered".into()];
     assert_eq!(
-        (
-            client.hear("/nexus/1/token").await,
-            client.hear("/nexus/1/done").await
-        ),
+        (client.hear("/nexus/1/token").await, client.hear("/nexus/1/done").await),
         (answer.to_vec(), done.to_vec())
     );
 
     ask().await;
     assert_eq!(client.accepted("7").await, run);
     assert_eq!(
-        (
-            client.hear("/nexus/1/token").await,
-            client.hear("/nexus/1/done").await
-        ),
+        (client.hear("/nexus/1/token").await, client.hear("/nexus/1/done").await),
         (answer.to_vec(), done.to_vec())
     );
 
@@ -117,33 +88,18 @@ async fn a_repeated_request_is_asked_once_also_after_a_restart() {
     let client = case.client().await;
     assert_eq!(client.hello("pd", KEY).await, session);
     client.silent().await;
-    client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), 7.into(), "hi".into()],
-        )
-        .await;
+    client.say("/nexus/1/ask", vec![session.as_str().into(), 7.into(), "hi".into()]).await;
     assert_eq!(client.accepted("7").await, run);
     assert_eq!(
-        (
-            client.hear("/nexus/1/token").await,
-            client.hear("/nexus/1/done").await
-        ),
+        (client.hear("/nexus/1/token").await, client.hear("/nexus/1/done").await),
         (answer.to_vec(), done.to_vec())
     );
     client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), 7.into(), "something else".into()],
-        )
+        .say("/nexus/1/ask", vec![session.as_str().into(), 7.into(), "something else".into()])
         .await;
-    assert_eq!(
-        client.hear("/nexus/1/error").await[..2],
-        ["7".into(), "conflict".into()]
-    );
+    assert_eq!(client.hear("/nexus/1/error").await[..2], ["7".into(), "conflict".into()]);
 
-    case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await;
+    case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await;
     case.stop().await;
 }
 
@@ -153,17 +109,9 @@ async fn the_end_corrects_what_was_streamed_and_failures_are_told() {
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
 
-    client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), "a".into(), "hi".into()],
-        )
-        .await;
+    client.say("/nexus/1/ask", vec![session.as_str().into(), "a".into(), "hi".into()]).await;
     client.accepted("a").await;
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
     case.chunk(&asked, 0, "Let me look.").await;
     client.hear("/nexus/1/token").await;
     case.answer(&asked, "It is 42.").await;
@@ -175,44 +123,22 @@ async fn the_end_corrects_what_was_streamed_and_failures_are_told() {
         client.hear("/nexus/1/token").await,
         ["a".into(), 2.into(), "text".into(), "It is 42.".into()]
     );
-    assert_eq!(
-        client.hear("/nexus/1/done").await,
-        ["a".into(), 3.into(), "answered".into()]
-    );
+    assert_eq!(client.hear("/nexus/1/done").await, ["a".into(), 3.into(), "answered".into()]);
 
-    client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), "b".into(), "hi".into()],
-        )
-        .await;
+    client.say("/nexus/1/ask", vec![session.as_str().into(), "b".into(), "hi".into()]).await;
     client.accepted("b").await;
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 2)
-        .await
-        .remove(1);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 2).await.remove(1);
     assert_eq!(asked.metadata.conversation.as_str().len(), 36);
     case.end(
         &asked,
-        Outcome::Failed {
-            code: "model".to_owned(),
-            message: "No model answers.".to_owned(),
-        },
+        Outcome::Failed { code: "model".to_owned(), message: "No model answers.".to_owned() },
     )
     .await;
     assert_eq!(
         client.hear("/nexus/1/token").await,
-        [
-            "b".into(),
-            0.into(),
-            "error".into(),
-            "No model answers.".into()
-        ]
+        ["b".into(), 0.into(), "error".into(), "No model answers.".into()]
     );
-    assert_eq!(
-        client.hear("/nexus/1/done").await,
-        ["b".into(), 1.into(), "failed".into()]
-    );
+    assert_eq!(client.hear("/nexus/1/done").await, ["b".into(), 1.into(), "failed".into()]);
     case.stop().await;
 }
 
@@ -221,37 +147,16 @@ async fn cancel_is_an_event() {
     let case = Case::start().await;
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
-    client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), "a".into(), "hi".into()],
-        )
-        .await;
+    client.say("/nexus/1/ask", vec![session.as_str().into(), "a".into(), "hi".into()]).await;
     let run = client.accepted("a").await;
     for _ in 0..2 {
-        client
-            .say("/nexus/1/cancel", vec![session.as_str().into(), "a".into()])
-            .await;
+        client.say("/nexus/1/cancel", vec![session.as_str().into(), "a".into()]).await;
     }
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
-    let cancelled = case
-        .stored::<RunCancel>(EventType::RunsCancel, 1)
-        .await
-        .remove(0);
-    assert_eq!(
-        (cancelled.payload.run, cancelled.correlation_id),
-        (run, run)
-    );
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
+    let cancelled = case.stored::<RunCancel>(EventType::RunsCancel, 1).await.remove(0);
+    assert_eq!((cancelled.payload.run, cancelled.correlation_id), (run, run));
     assert_eq!(cancelled.metadata.conversation, asked.metadata.conversation);
-    client
-        .say(
-            "/nexus/1/cancel",
-            vec![session.as_str().into(), "never".into()],
-        )
-        .await;
+    client.say("/nexus/1/cancel", vec![session.as_str().into(), "never".into()]).await;
     assert_eq!(
         client.hear("/nexus/1/error").await[..2],
         ["never".into(), "unknown_request".into()]
@@ -268,30 +173,16 @@ async fn strangers_get_no_more_bytes_than_they_send() {
         client
             .say(
                 "/nexus/1/hello",
-                vec![
-                    "pd".into(),
-                    0.into(),
-                    "nxk_a_wrong_key_of_usual_length".into(),
-                ],
+                vec!["pd".into(), 0.into(), "nxk_a_wrong_key_of_usual_length".into()],
             )
             .await;
-        assert_eq!(
-            client.hear("/nexus/1/error").await[..2],
-            ["".into(), "unauthorised".into()]
-        );
+        assert_eq!(client.hear("/nexus/1/error").await[..2], ["".into(), "unauthorised".into()]);
     }
     assert_eq!(case.lookups.load(Ordering::Relaxed), 1);
 
     let questions = [
         ("/nexus/1/ask", vec!["x".into(), "1".into(), "hi".into()]),
-        (
-            "/nexus/1/ask",
-            vec![
-                "x".into(),
-                "1".into(),
-                "long enough for an answer to fit".into(),
-            ],
-        ),
+        ("/nexus/1/ask", vec!["x".into(), "1".into(), "long enough for an answer to fit".into()]),
         ("/nexus/1/resend", vec!["1".into(), 0.into(), 9.into()]),
         ("/nexus/1/ping", vec!["x".into()]),
         ("/nexus/1/hello", vec!["x".into(), 0.into(), "y".into()]),
@@ -315,19 +206,13 @@ async fn a_flood_of_wrong_keys_does_not_reach_the_verifier() {
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
     for guess in 0..500 {
-        client
-            .say("/nexus/1/hello", vec!["pd".into(), 0.into(), guess.into()])
-            .await;
+        client.say("/nexus/1/hello", vec!["pd".into(), 0.into(), guess.into()]).await;
         if guess % 10 == 0 {
             tokio::task::yield_now().await;
         }
     }
     while client.next_within(SILENCE).await.is_some() {}
-    assert!(
-        case.lookups.load(Ordering::Relaxed) < 40,
-        "{}",
-        case.lookups.load(Ordering::Relaxed)
-    );
+    assert!(case.lookups.load(Ordering::Relaxed) < 40, "{}", case.lookups.load(Ordering::Relaxed));
     // Who is connected already stays so.
     assert_eq!(client.hello("pd", KEY).await, session);
     case.stop().await;
@@ -338,25 +223,15 @@ async fn hostile_datagrams_change_nothing() {
     let case = Case::start().await;
     let client = case.client().await;
     let nested = b"#bundle\0\0\0\0\0\0\0\0\x01\0\0\xff\xf0".repeat(3000);
-    let arrays = [
-        b"/a\0\0,".as_slice(),
-        &b"[".repeat(30_000),
-        &b"]".repeat(30_000),
-        b"\0\0\0",
-    ]
-    .concat();
+    let arrays =
+        [b"/a\0\0,".as_slice(), &b"[".repeat(30_000), &b"]".repeat(30_000), b"\0\0\0"].concat();
     for hostile in [nested, arrays, vec![0; 60_000], vec![0xff; 1], Vec::new()] {
         client.socket.send_to(&hostile, case.address).await.unwrap();
     }
     while client.next_within(SILENCE).await.is_some() {}
     let session = client.hello("pd", KEY).await;
-    client
-        .say("/nexus/1/ping", vec![session.as_str().into()])
-        .await;
-    assert_eq!(
-        client.hear("/nexus/1/pong").await,
-        [session.as_str().into()]
-    );
+    client.say("/nexus/1/ping", vec![session.as_str().into()]).await;
+    assert_eq!(client.hear("/nexus/1/pong").await, [session.as_str().into()]);
     case.stop().await;
 }
 
@@ -365,17 +240,9 @@ async fn a_long_answer_arrives_whole() {
     let case = Case::start().await;
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
-    client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), "a".into(), "hi".into()],
-        )
-        .await;
+    client.say("/nexus/1/ask", vec![session.as_str().into(), "a".into(), "hi".into()]).await;
     client.accepted("a").await;
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
     let long = "Kontrapunkt 🎼 ".repeat(6000);
     case.answer(&asked, &long).await;
     let mut text = String::new();
@@ -397,32 +264,16 @@ async fn an_answer_arrives_though_the_broker_was_restarted() {
     let mut case = Case::start().await;
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
-    client
-        .say(
-            "/nexus/1/ask",
-            vec![session.as_str().into(), "a".into(), "hi".into()],
-        )
-        .await;
+    client.say("/nexus/1/ask", vec![session.as_str().into(), "a".into(), "hi".into()]).await;
     client.accepted("a").await;
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
     case.nats.restart().await;
     case.answer(&asked, "late, but whole").await;
     assert_eq!(
         client.hear("/nexus/1/token").await,
-        [
-            "a".into(),
-            0.into(),
-            "text".into(),
-            "late, but whole".into()
-        ]
+        ["a".into(), 0.into(), "text".into(), "late, but whole".into()]
     );
-    assert_eq!(
-        client.hear("/nexus/1/done").await,
-        ["a".into(), 1.into(), "answered".into()]
-    );
+    assert_eq!(client.hear("/nexus/1/done").await, ["a".into(), 1.into(), "answered".into()]);
     case.stop().await;
 }
 
@@ -432,18 +283,10 @@ async fn losses_are_made_good_by_resend() {
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
     for _ in 0..5 {
-        client
-            .say(
-                "/nexus/1/ask",
-                vec![session.as_str().into(), "a".into(), "hi".into()],
-            )
-            .await;
+        client.say("/nexus/1/ask", vec![session.as_str().into(), "a".into(), "hi".into()]).await;
     }
     client.accepted("a").await;
-    let asked = case
-        .stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await
-        .remove(0);
+    let asked = case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await.remove(0);
     let long = "Kontrapunkt 🎼 ".repeat(1000);
     case.answer(&asked, &long).await;
 
@@ -451,12 +294,7 @@ async fn losses_are_made_good_by_resend() {
     while total != i32::try_from(tokens.len()).ok() {
         let Some((_, message)) = client.next_within(SILENCE).await else {
             let gap = (0..).find(|seq| !tokens.contains_key(seq)).unwrap();
-            client
-                .say(
-                    "/nexus/1/resend",
-                    vec!["a".into(), gap.into(), (gap + 3).into()],
-                )
-                .await;
+            client.say("/nexus/1/resend", vec!["a".into(), gap.into(), (gap + 3).into()]).await;
             continue;
         };
         heard += 1;
@@ -472,38 +310,23 @@ async fn losses_are_made_good_by_resend() {
         }
     }
     assert_eq!(tokens.into_values().collect::<String>(), long);
-    case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1)
-        .await;
+    case.stored::<IncomingRequest>(EventType::RequestsIncoming, 1).await;
     case.stop().await;
 }
 
 #[tokio::test]
 async fn a_taken_port_is_said_plainly() {
     let case = Case::start().await;
-    let config = Config {
-        listen: Some(case.address),
-        ..Config::default()
-    };
-    let taken = Osc::open(
-        &case.bus,
-        config,
-        verify(&case.lookups),
-        now,
-        CancellationToken::new(),
-    )
-    .await;
+    let config = Config { listen: Some(case.address), ..Config::default() };
+    let taken =
+        Osc::open(&case.bus, config, verify(&case.lookups), now, CancellationToken::new()).await;
     let error = taken.unwrap_err();
     assert!(matches!(error, Error::Bind { .. }));
     assert!(error.to_string().contains("NEXUS_OSC"));
 
-    let off = Config {
-        listen: None,
-        ..Config::default()
-    };
+    let off = Config { listen: None, ..Config::default() };
     let stop = CancellationToken::new();
-    let off = Osc::open(&case.bus, off, verify(&case.lookups), now, stop.clone())
-        .await
-        .unwrap();
+    let off = Osc::open(&case.bus, off, verify(&case.lookups), now, stop.clone()).await.unwrap();
     assert_eq!(off.local_addr(), None);
     stop.cancel();
     off.run().await.unwrap();

@@ -18,8 +18,16 @@ async fn every_text_becomes_one_event_whatever_telegram_does() {
     world.start().await;
     let mut said = Vec::new();
     let faults = [
-        Fault::Status(502), Fault::Repeat, Fault::Cut, Fault::Status(409), Fault::Timeout,
-        Fault::Repeat, Fault::Flood(1), Fault::Status(500), Fault::Repeat, Fault::Cut,
+        Fault::Status(502),
+        Fault::Repeat,
+        Fault::Cut,
+        Fault::Status(409),
+        Fault::Timeout,
+        Fault::Repeat,
+        Fault::Flood(1),
+        Fault::Status(500),
+        Fault::Repeat,
+        Fault::Cut,
     ];
     for round in 0..30 {
         for index in 0..10 {
@@ -28,8 +36,12 @@ async fn every_text_becomes_one_event_whatever_telegram_does() {
         }
         world.api.push_update(json!({ "invented_in_2030": { "round": round } }));
         world.api.push_update(json!({ "edited_message": { "message_id": 1, "text": "edited" } }));
-        world.api.push_update(json!({ "message": { "chat": { "id": 1, "type": "moon" }, "from": 7, "text": ["x"] } }));
-        world.api.push_update(json!({ "message": { "chat": { "id": 1 }, "from": { "id": 2 }, "photo": [] } }));
+        world.api.push_update(
+            json!({ "message": { "chat": { "id": 1, "type": "moon" }, "from": 7, "text": ["x"] } }),
+        );
+        world.api.push_update(
+            json!({ "message": { "chat": { "id": 1 }, "from": { "id": 2 }, "photo": [] } }),
+        );
         world.api.repeat_update(said[said.len() / 2].0);
         if let Some(fault) = faults.get(round / 3).filter(|_| round % 3 == 0) {
             world.api.fail_next("getUpdates", *fault);
@@ -39,7 +51,8 @@ async fn every_text_becomes_one_event_whatever_telegram_does() {
     // Somebody else polls with the same token and takes the poll over.
     let other = reqwest::Client::new();
     for _ in 0..3 {
-        let address = format!("{}/bot{}/getUpdates?timeout=1&offset=0", world.api.url(), world.api.token());
+        let address =
+            format!("{}/bot{}/getUpdates?timeout=1&offset=0", world.api.url(), world.api.token());
         let _ = other.get(address).timeout(Duration::from_secs(2)).send().await;
     }
 
@@ -89,7 +102,8 @@ async fn a_full_store_holds_updates_back_and_skips_none() {
     let mut world = World::new().await;
     world.limit_events("30000").await;
     world.start().await;
-    let said: Vec<String> = (0..30).map(|index| format!("{index} {}", "long ".repeat(700))).collect();
+    let said: Vec<String> =
+        (0..30).map(|index| format!("{index} {}", "long ".repeat(700))).collect();
     for text in &said {
         world.api.user_says(1, 2, text);
     }
@@ -151,7 +165,8 @@ async fn topics_are_conversations_of_their_own_and_strangers_are_not_heard() {
     world.api.user_says(3, 3, "let me in");
 
     let events = world.requests_when_all_are_confirmed(2).await;
-    let places: Vec<_> = events.iter().map(|event| event.metadata.conversation.decode().into_owned()).collect();
+    let places: Vec<_> =
+        events.iter().map(|event| event.metadata.conversation.decode().into_owned()).collect();
     assert_eq!(places, ["-1000000000007", "-1000000000007:5"]);
     assert!(events.iter().all(|event| event.metadata.agent.as_deref() == Some("helper")));
     world.stop().await;

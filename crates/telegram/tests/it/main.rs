@@ -39,7 +39,10 @@ impl World {
     }
 
     async fn with(options: Options) -> Self {
-        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let nats = Nats::start().await;
         let bus = Bus::connect(&nats.url(), "telegram-test").await.unwrap();
@@ -79,7 +82,9 @@ impl World {
     async fn start_with(&mut self, config: Config) {
         let stop = CancellationToken::new();
         let token = self.api.token().to_owned().into();
-        let telegram = Telegram::open(&self.bus, config, LOCAL_TENANT, token, now, stop.clone()).await.unwrap();
+        let telegram = Telegram::open(&self.bus, config, LOCAL_TENANT, token, now, stop.clone())
+            .await
+            .unwrap();
         let task = tokio::spawn(async move { telegram.run().await.unwrap() });
         self.running = Some((task, stop));
     }
@@ -107,7 +112,12 @@ impl World {
         };
         let waited = tokio::time::timeout(Duration::from_secs(90), done).await;
         let requests = self.requests().await;
-        assert!(waited.is_ok(), "{} of {count} stored, {} unconfirmed", requests.len(), self.api.unconfirmed());
+        assert!(
+            waited.is_ok(),
+            "{} of {count} stored, {} unconfirmed",
+            requests.len(),
+            self.api.unconfirmed()
+        );
         requests
     }
 
@@ -123,8 +133,13 @@ impl World {
     }
 
     async fn end(&self, request: Uuid, chat: &str, outcome: Outcome) {
-        let place = Metadata::at(LOCAL_TENANT, Token::parse("telegram").unwrap(), Token::encode(chat).unwrap());
-        let processed = ProcessedRequest { request, outcome, model: None, usage: RunUsage::default() };
+        let place = Metadata::at(
+            LOCAL_TENANT,
+            Token::parse("telegram").unwrap(),
+            Token::encode(chat).unwrap(),
+        );
+        let processed =
+            ProcessedRequest { request, outcome, model: None, usage: RunUsage::default() };
         let event = Event::new(Uuid::now_v7(), request, place, now(), processed);
         self.bus.publish(&event).await.unwrap();
     }

@@ -12,7 +12,8 @@ pub(crate) struct Nats {
 impl Nats {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port =
+            std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let mut nats = Self { folder, port, child: None };
         nats.start_again().await;
         nats

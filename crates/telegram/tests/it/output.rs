@@ -83,7 +83,12 @@ async fn what_nobody_can_get_is_a_dead_letter_and_the_others_go_on() {
     world.answer("8", "unwanted").await;
     world.answer("lobby", "no chat at all").await;
     world.outcome("7", Outcome::Steered { into: Uuid::now_v7() }).await;
-    world.outcome("7", Outcome::Failed { code: "no_model".to_owned(), message: "No model.".to_owned() }).await;
+    world
+        .outcome(
+            "7",
+            Outcome::Failed { code: "no_model".to_owned(), message: "No model.".to_owned() },
+        )
+        .await;
     assert_eq!(texts(&world.api.wait_for_sent(7, 1, SOON).await), ["No model."]);
     world.outcome("7", Outcome::Cancelled { reason: "Cancelled.".to_owned() }).await;
     world.answer("7", " \n").await;
@@ -129,7 +134,13 @@ async fn answers_go_to_the_topic_that_was_asked_in() {
     world.start().await;
     world.api.user_says_in_topic(-1_000_000_000_007, 5, 2, "hi");
     let request = world.requests_when_all_are_confirmed(1).await.remove(0);
-    world.end(request.id, &request.metadata.conversation.decode(), Outcome::Answered { text: "hello".to_owned() }).await;
+    world
+        .end(
+            request.id,
+            &request.metadata.conversation.decode(),
+            Outcome::Answered { text: "hello".to_owned() },
+        )
+        .await;
     let sent = world.api.wait_for_sent(-1_000_000_000_007, 1, SOON).await;
     assert_eq!((sent[0].thread, texts(&sent)), (Some(5), vec!["hello"]));
     world.stop().await;

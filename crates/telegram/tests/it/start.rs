@@ -29,7 +29,8 @@ async fn wrong_settings_are_named_and_the_token_is_never_printed() {
     let try_with = async |api: String, token: String| {
         let config = Config { api, ..Config::default() };
         let stop = CancellationToken::new();
-        let opened = Telegram::open(&world.bus, config, LOCAL_TENANT, token.into(), now, stop).await;
+        let opened =
+            Telegram::open(&world.bus, config, LOCAL_TENANT, token.into(), now, stop).await;
         assert!(!format!("{opened:?}").contains("secret-secret"), "{opened:?}");
         opened
     };

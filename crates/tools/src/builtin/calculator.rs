@@ -58,8 +58,13 @@ impl Tool for Calculator {
         }
     }
 
-    fn call(&self, arguments: Value, context: CallContext) -> BoxFuture<'_, Result<String, ToolError>> {
-        let expression = arguments.get("expression").and_then(Value::as_str).unwrap_or_default().to_owned();
+    fn call(
+        &self,
+        arguments: Value,
+        context: CallContext,
+    ) -> BoxFuture<'_, Result<String, ToolError>> {
+        let expression =
+            arguments.get("expression").and_then(Value::as_str).unwrap_or_default().to_owned();
         Box::pin(self.calculate(expression, context.deadline))
     }
 }
@@ -92,7 +97,10 @@ impl Calculator {
                 Err(ToolError::failed("timeout", "the calculation takes too long; make it smaller"))
             }
             Ok(Err(message)) => Err(wrong(&message)),
-            Err(_) => Err(ToolError::failed("crashed", "the calculator crashed on this expression; write it in another way")),
+            Err(_) => Err(ToolError::failed(
+                "crashed",
+                "the calculator crashed on this expression; write it in another way",
+            )),
         }
     }
 }
@@ -123,7 +131,8 @@ fn check(expression: &str) -> Result<(), ToolError> {
         return Err(wrong(&format!("the expression is longer than {MAX_CHARS} characters")));
     }
     // The letter lambda begins a function.
-    let allowed = |c: char| c.is_whitespace() || SYMBOLS.contains(c) || (c.is_alphanumeric() && c != 'λ');
+    let allowed =
+        |c: char| c.is_whitespace() || SYMBOLS.contains(c) || (c.is_alphanumeric() && c != 'λ');
     if let Some(symbol) = expression.chars().find(|c| !allowed(*c)) {
         return Err(wrong(&format!("the calculator does not know {symbol:?}")));
     }
@@ -140,7 +149,8 @@ fn check(expression: &str) -> Result<(), ToolError> {
 /// `d6`, `2d20`; but `0xd6` is a number.
 fn is_dice(word: &str) -> bool {
     let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-    word.split_once(['d', 'D']).is_some_and(|(count, sides)| digits(count) && !sides.is_empty() && digits(sides))
+    word.split_once(['d', 'D'])
+        .is_some_and(|(count, sides)| digits(count) && !sides.is_empty() && digits(sides))
 }
 
 fn wrong(message: &str) -> ToolError {
@@ -154,7 +164,9 @@ mod tests {
     use super::*;
 
     async fn calculate(expression: &str) -> Result<String, ToolError> {
-        Calculator::new().calculate(expression.to_owned(), Instant::now() + Duration::from_millis(500)).await
+        Calculator::new()
+            .calculate(expression.to_owned(), Instant::now() + Duration::from_millis(500))
+            .await
     }
 
     #[tokio::test]
@@ -178,15 +190,38 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_expression_is_told() {
-        for expression in ["1+", "(", "foo", "1 kg to m", "2 USD to EUR", "roll d6", "2d20", "x = 5", "1;2", "@2020-01-01", "5'10\"", " "] {
+        for expression in [
+            "1+",
+            "(",
+            "foo",
+            "1 kg to m",
+            "2 USD to EUR",
+            "roll d6",
+            "2d20",
+            "x = 5",
+            "1;2",
+            "@2020-01-01",
+            "5'10\"",
+            " ",
+        ] {
             let error = calculate(expression).await.unwrap_err();
-            assert!(matches!(error, ToolError::Failed { code: "invalid_expression", .. }), "{expression}: {error:?}");
+            assert!(
+                matches!(error, ToolError::Failed { code: "invalid_expression", .. }),
+                "{expression}: {error:?}"
+            );
         }
     }
 
     #[tokio::test]
     async fn functions_and_shifts_never_reach_fend() {
-        for expression in ["(\\x. x x)(\\x. x x)", "(λx. x x)(λx. x x)", "f = x: f x; f 1", "x => x", "1 << 10000000000", "d1000000"] {
+        for expression in [
+            "(\\x. x x)(\\x. x x)",
+            "(λx. x x)(λx. x x)",
+            "f = x: f x; f 1",
+            "x => x",
+            "1 << 10000000000",
+            "d1000000",
+        ] {
             assert!(check(expression).is_err(), "{expression}");
         }
     }
@@ -200,7 +235,7 @@ mod tests {
             format!("1{}", "!".repeat(499)),
             format!("2{}", "^2".repeat(249)),
             format!("1{}", "+1".repeat(249)),
-                format!("{}1", "ln ".repeat(166)),
+            format!("{}1", "ln ".repeat(166)),
             format!("1{}", " to m".repeat(99)),
             format!("{}true", "not ".repeat(124)),
             "a ".repeat(250),
@@ -212,10 +247,15 @@ mod tests {
 
     #[tokio::test]
     async fn endless_calculations_end() {
-        for expression in ["10^10^10", "9^9^9^9", "99999999!", "1e1000000000", "10000000000 nCr 5000000000"] {
+        for expression in
+            ["10^10^10", "9^9^9^9", "99999999!", "1e1000000000", "10000000000 nCr 5000000000"]
+        {
             let started = Instant::now();
             let error = calculate(expression).await.unwrap_err();
-            assert!(matches!(error, ToolError::Failed { code: "timeout", .. }), "{expression}: {error:?}");
+            assert!(
+                matches!(error, ToolError::Failed { code: "timeout", .. }),
+                "{expression}: {error:?}"
+            );
             assert!(started.elapsed() < Duration::from_secs(3), "{expression}");
         }
     }

@@ -12,7 +12,17 @@ static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundl
 
 /// Areas whose zones are named after cities.
 const AREAS: [&str; 11] = [
-    "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific", "Etc",
+    "Africa",
+    "America",
+    "Antarctica",
+    "Arctic",
+    "Asia",
+    "Atlantic",
+    "Australia",
+    "Europe",
+    "Indian",
+    "Pacific",
+    "Etc",
 ];
 
 pub(crate) struct Clock {
@@ -28,7 +38,9 @@ impl Clock {
         let zone = match wanted.map(str::trim).filter(|name| !name.is_empty()) {
             None => TimeZone::UTC,
             Some(name) => find(name).ok_or_else(|| {
-                let message = format!("there is no time zone {name:?}; give an IANA name such as Europe/Berlin");
+                let message = format!(
+                    "there is no time zone {name:?}; give an IANA name such as Europe/Berlin"
+                );
                 ToolError::failed("unknown_time_zone", message)
             })?,
         };
@@ -41,7 +53,8 @@ impl Tool for Clock {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "clock".to_owned(),
-            description: "Tells the date, the time and the day of the week now, in a time zone.".to_owned(),
+            description: "Tells the date, the time and the day of the week now, in a time zone."
+                .to_owned(),
             parameters: json!({
                 "type": "object",
                 "properties": { "time_zone": {
@@ -69,8 +82,11 @@ fn find(name: &str) -> Option<TimeZone> {
         return Some(zone);
     }
     let names = ZONES.available().map(|zone| zone.to_string());
-    let mut of_cities = names.filter(|zone| AREAS.iter().any(|area| zone.split('/').next() == Some(*area)));
-    let found = of_cities.find(|zone| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&name)))?;
+    let mut of_cities =
+        names.filter(|zone| AREAS.iter().any(|area| zone.split('/').next() == Some(*area)));
+    let found = of_cities.find(|zone| {
+        zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(&name))
+    })?;
     ZONES.get(&found).ok()
 }
 
@@ -93,7 +109,10 @@ mod tests {
             (Some(" tokyo "), "2026-11-20T21:00:03+09:00[Asia/Tokyo], Friday"),
             (Some("europe/berlin"), "2026-11-20T13:00:03+01:00[Europe/Berlin], Friday"),
             (Some("New York"), "2026-11-20T07:00:03-05:00[America/New_York], Friday"),
-            (Some("Buenos Aires"), "2026-11-20T09:00:03-03:00[America/Argentina/Buenos_Aires], Friday"),
+            (
+                Some("Buenos Aires"),
+                "2026-11-20T09:00:03-03:00[America/Argentina/Buenos_Aires], Friday",
+            ),
             (Some("Kathmandu"), "2026-11-20T17:45:03+05:45[Asia/Kathmandu], Friday"),
             (Some("Auckland"), "2026-11-21T01:00:03+13:00[Pacific/Auckland], Saturday"),
         ];

@@ -35,12 +35,14 @@ impl Tool for CountEffect {
     ) -> BoxFuture<'a, Result<String, ToolError>> {
         Box::pin(async move {
             let note = arguments.get("note").and_then(Value::as_str).unwrap_or_default();
-            sqlx::query("INSERT INTO tools.test_effects (tenant_id, call_id, note) VALUES ($1, $2, $3)")
-                .bind(context.tenant.0)
-                .bind(context.call)
-                .bind(note)
-                .execute(&mut **transaction)
-                .await?;
+            sqlx::query(
+                "INSERT INTO tools.test_effects (tenant_id, call_id, note) VALUES ($1, $2, $3)",
+            )
+            .bind(context.tenant.0)
+            .bind(context.call)
+            .bind(note)
+            .execute(&mut **transaction)
+            .await?;
             Ok("written down".to_owned())
         })
     }

@@ -57,14 +57,22 @@ impl HttpFetch {
 
     async fn fetch(&self, text: &str) -> Result<String, ToolError> {
         let mut url = Url::parse(text).map_err(|error| {
-            ToolError::failed("invalid_url", format!("{error}; give a whole address such as https://example.org/page"))
+            ToolError::failed(
+                "invalid_url",
+                format!("{error}; give a whole address such as https://example.org/page"),
+            )
         })?;
         for _ in 0..=REDIRECTS {
             let response = self.get(&url).await?;
-            let Some(next) = target(&url, &response)? else { return page::read(&url, response).await };
+            let Some(next) = target(&url, &response)? else {
+                return page::read(&url, response).await;
+            };
             url = next;
         }
-        Err(ToolError::failed("too_many_redirects", format!("more than {REDIRECTS} redirects, the last to {url}")))
+        Err(ToolError::failed(
+            "too_many_redirects",
+            format!("more than {REDIRECTS} redirects, the last to {url}"),
+        ))
     }
 
     async fn get(&self, url: &Url) -> Result<Response, ToolError> {
@@ -72,7 +80,8 @@ impl HttpFetch {
             Way::Public => &self.public,
             Way::Allowed => &self.anywhere,
         };
-        let accept = "text/*, application/json, application/xml, application/xhtml+xml;q=0.9, */*;q=0.1";
+        let accept =
+            "text/*, application/json, application/xml, application/xhtml+xml;q=0.9, */*;q=0.1";
         let sent = client.get(url.clone()).header(header::ACCEPT, accept).send().await;
         sent.map_err(|error| guard::explain(url, &error))
     }
@@ -82,7 +91,8 @@ impl Tool for HttpFetch {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "http_fetch".to_owned(),
-            description: "Reads a page or document of text from the public internet (HTTP GET).".to_owned(),
+            description: "Reads a page or document of text from the public internet (HTTP GET)."
+                .to_owned(),
             parameters: json!({
                 "type": "object",
                 "properties": { "url": {
@@ -108,9 +118,13 @@ impl Tool for HttpFetch {
 /// Where a response redirects to, if it does.
 fn target(url: &Url, response: &Response) -> Result<Option<Url>, ToolError> {
     let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-    let Some(location) = response.headers().get(header::LOCATION).filter(|_| redirects) else { return Ok(None) };
+    let Some(location) = response.headers().get(header::LOCATION).filter(|_| redirects) else {
+        return Ok(None);
+    };
     let next = location.to_str().ok().and_then(|location| url.join(location).ok());
-    next.map(Some).ok_or_else(|| ToolError::failed("invalid_redirect", format!("{url} redirects to no address")))
+    next.map(Some).ok_or_else(|| {
+        ToolError::failed("invalid_redirect", format!("{url} redirects to no address"))
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The worker on real servers: needs `scripts/install-servers`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the lints' own exception leaves out helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lints' own exception leaves out helpers of tests"
+)]
 
 mod rig;
 mod toolbox;
@@ -68,7 +72,9 @@ async fn interrupted_effect_is_repeated_only_where_that_is_safe() {
     assert_eq!([rig.tools.runs("once"), rig.tools.runs("again")], [0, 1]);
 
     // Too late, and it cannot be known whether an earlier delivery was in time.
-    for (tool, expected) in [("note", ToolOutcome::Expired), ("again", interrupted()), ("once", interrupted())] {
+    for (tool, expected) in
+        [("note", ToolOutcome::Expired), ("again", interrupted()), ("once", interrupted())]
+    {
         let mut call = execute(LOCAL_TENANT, tool, Effect::Write, r#"{"text":"y"}"#);
         call.payload.known.start_within_ms = 0;
         rig.claim(&call).await;
@@ -82,12 +88,25 @@ async fn interrupted_effect_is_repeated_only_where_that_is_safe() {
 #[tokio::test]
 async fn every_call_is_answered() {
     let rig = Rig::start().await;
-    let failed = |code: &str, message: &str| ToolOutcome::Failed { code: code.to_owned(), message: message.to_owned() };
+    let failed = |code: &str, message: &str| ToolOutcome::Failed {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
     let unknown = |message: &str| ToolOutcome::Unknown { message: message.to_owned() };
     for (tool, effect, arguments, expected) in [
         ("echo", Effect::Read, r#"{"text":"hi"}"#, completed("hi")),
-        ("echo", Effect::Read, r#"{"text":1}"#, failed("invalid_arguments", "at /text: 1 is not of type \"string\"")),
-        ("once", Effect::Write, "{}", failed("invalid_arguments", "at the arguments: \"text\" is a required property")),
+        (
+            "echo",
+            Effect::Read,
+            r#"{"text":1}"#,
+            failed("invalid_arguments", "at /text: 1 is not of type \"string\""),
+        ),
+        (
+            "once",
+            Effect::Write,
+            "{}",
+            failed("invalid_arguments", "at the arguments: \"text\" is a required property"),
+        ),
         ("panics", Effect::Read, "", failed("panicked", "the tool crashed")),
         ("hangs", Effect::Read, "", failed("timeout", "it did not end within 300 ms")),
         ("once", Effect::Write, r#"{"text":"panic"}"#, unknown("the tool crashed")),
@@ -95,7 +114,12 @@ async fn every_call_is_answered() {
         ("once", Effect::Write, r#"{"text":"fail"}"#, failed("on_purpose", "no")),
         ("once", Effect::Write, r#"{"text":"a\u0000b"}"#, completed("did a\u{fffd}b")),
         ("note", Effect::Write, r#"{"text":"panic"}"#, failed("panicked", "the tool crashed")),
-        ("note", Effect::Write, r#"{"text":"hang"}"#, failed("timeout", "it did not end within 300 ms")),
+        (
+            "note",
+            Effect::Write,
+            r#"{"text":"hang"}"#,
+            failed("timeout", "it did not end within 300 ms"),
+        ),
         ("note", Effect::Write, r#"{"text":"fail"}"#, failed("on_purpose", "no")),
         // The run was told of an effect, so the call is guarded although the tool only reads.
         ("echo", Effect::Write, r#"{"text":"hi"}"#, completed("hi")),
@@ -110,14 +134,26 @@ async fn every_call_is_answered() {
     for effect in [Effect::Read, Effect::Exec] {
         let call = execute(LOCAL_TENANT, "nonsense", effect, "");
         rig.publish(&call).await;
-        assert!(matches!(rig.result(&call).await.payload.known.outcome, ToolOutcome::Failed { code, .. } if code == "unknown_tool"));
+        assert!(
+            matches!(rig.result(&call).await.payload.known.outcome, ToolOutcome::Failed { code, .. } if code == "unknown_tool")
+        );
 
-        let mut call = execute(LOCAL_TENANT, if effect == Effect::Read { "echo" } else { "once" }, effect, r#"{"text":"z"}"#);
+        let mut call = execute(
+            LOCAL_TENANT,
+            if effect == Effect::Read { "echo" } else { "once" },
+            effect,
+            r#"{"text":"z"}"#,
+        );
         call.payload.known.start_within_ms = 0;
         rig.publish(&call).await;
         assert_eq!(rig.result(&call).await.payload.outcome, ToolOutcome::Expired);
     }
-    let long = execute(LOCAL_TENANT, "echo", Effect::Read, &format!(r#"{{"text":"{}"}}"#, "€".repeat(20_000)));
+    let long = execute(
+        LOCAL_TENANT,
+        "echo",
+        Effect::Read,
+        &format!(r#"{{"text":"{}"}}"#, "€".repeat(20_000)),
+    );
     rig.publish(&long).await;
     let cut = ToolOutcome::Completed { output: "€".repeat(32 * 1024 / 3), truncated: true };
     assert_eq!(rig.result(&long).await.payload.outcome, cut);
@@ -165,7 +201,8 @@ async fn tenants_see_only_their_own_calls() {
     for tenant in [LOCAL_TENANT, OTHER] {
         assert_eq!(rig.notes(tenant).await, [tenant.to_string()]);
         let mut tx = rig.store.tenant(tenant.0).await.unwrap();
-        let seen: Vec<(Uuid,)> = sqlx::query_as("SELECT tenant_id FROM tools.calls").fetch_all(&mut *tx).await.unwrap();
+        let seen: Vec<(Uuid,)> =
+            sqlx::query_as("SELECT tenant_id FROM tools.calls").fetch_all(&mut *tx).await.unwrap();
         assert_eq!(seen, [(tenant.0,)]);
     }
     // One call id in two tenants is two calls.
@@ -175,13 +212,17 @@ async fn tenants_see_only_their_own_calls() {
         rig.claim(&call).await;
         assert_eq!(rig.row(&call).await, ("claimed".to_owned(), 1));
     }
-    let nobody: (i64,) = sqlx::query_as("SELECT count(*) FROM tools.calls").fetch_one(rig.store.pool()).await.unwrap();
+    let nobody: (i64,) = sqlx::query_as("SELECT count(*) FROM tools.calls")
+        .fetch_one(rig.store.pool())
+        .await
+        .unwrap();
     assert_eq!(nobody, (0,));
     let mut tx = rig.store.tenant(OTHER.0).await.unwrap();
     let forged = sqlx::query(
         "INSERT INTO tools.calls (tenant_id, call_id, tool, state, attempt, claimed_at) VALUES ($1, $2, 'x', 'claimed', 1, now())",
     );
-    let refused = forged.bind(LOCAL_TENANT.0).bind(Uuid::from_u128(78)).execute(&mut *tx).await.unwrap_err();
+    let refused =
+        forged.bind(LOCAL_TENANT.0).bind(Uuid::from_u128(78)).execute(&mut *tx).await.unwrap_err();
     assert!(refused.to_string().contains("row-level security"), "{refused}");
     drop(tx);
     let mut tx = rig.store.tenant(OTHER.0).await.unwrap();
@@ -201,13 +242,19 @@ async fn effects_wait_for_the_event_store_and_for_the_database() {
     let published = Instant::now();
     rig.publish(&call).await;
     rig.result(&call).await;
-    assert!(rig.tools.last("once").unwrap().duration_since(published) > delay - Duration::from_millis(100));
+    assert!(
+        rig.tools.last("once").unwrap().duration_since(published)
+            > delay - Duration::from_millis(100)
+    );
 
     let read = execute(LOCAL_TENANT, "echo", Effect::Read, r#"{"text":"hi"}"#);
     rig.publish(&read).await;
     assert_eq!(rig.result(&read).await.payload.outcome, completed("hi"));
 
-    let catalog = Catalog::<ToolSpec>::follow(&rig.bus, Bucket::Tools, "tool", CancellationToken::new()).await.unwrap();
+    let catalog =
+        Catalog::<ToolSpec>::follow(&rig.bus, Bucket::Tools, "tool", CancellationToken::new())
+            .await
+            .unwrap();
     let names: Vec<String> = catalog.entries().keys().cloned().collect();
     for name in ["calculator", "clock", "echo", "http_fetch", "once"] {
         assert!(names.iter().any(|known| known == name), "{name} in {names:?}");

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use nexus_bus::{Bus, Durability, EVENTS, Filter, Reader, Spec, Start, Topology};
 use nexus_contracts::{
-    Effect, Event, EventType, Metadata, Pattern, RunCancel, Subject, TenantId, Timestamp, Token, ToolExecute,
-    ToolResult,
+    Effect, Event, EventType, Metadata, Pattern, RunCancel, Subject, TenantId, Timestamp, Token,
+    ToolExecute, ToolResult,
 };
 use nexus_embedded::Servers;
 use nexus_store::{Migration, Store};
@@ -51,7 +51,12 @@ pub(crate) async fn until(what: &str, mut state: impl AsyncFnMut() -> bool) {
 }
 
 /// A call of a run of its own.
-pub(crate) fn execute(tenant: TenantId, tool: &str, effect: Effect, arguments: &str) -> Event<ToolExecute> {
+pub(crate) fn execute(
+    tenant: TenantId,
+    tool: &str,
+    effect: Effect,
+    arguments: &str,
+) -> Event<ToolExecute> {
     let metadata = Metadata::at(tenant, token("test"), token("one"));
     let call = ToolExecute {
         tool: tool.to_owned(),
@@ -77,10 +82,17 @@ impl Rig {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let folder = tempfile::tempdir().unwrap();
         // The servers' user has to get through to its own folders.
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        std::fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o711),
+        )
+        .unwrap();
         let servers = Servers::start(nexus_embedded::Config {
             data: folder.path().join("data"),
-            servers: vec![std::env::var_os("NEXUS_SERVERS").map_or_else(|| workspace.join(".servers"), PathBuf::from)],
+            servers: vec![
+                std::env::var_os("NEXUS_SERVERS")
+                    .map_or_else(|| workspace.join(".servers"), PathBuf::from),
+            ],
             durability: nexus_embedded::Durability::Interval,
             nats_port: None,
             postgres_port: None,
@@ -93,7 +105,10 @@ impl Rig {
         let url = servers.database_url();
         nexus_store::migrate(url, &[MIGRATIONS, &[EFFECTS]].concat()).await.unwrap();
         let away = "postgres://nobody:none@127.0.0.1:1/none";
-        let settings = nexus_store::Config { acquire_timeout: Duration::from_millis(500), ..nexus_store::Config::default() };
+        let settings = nexus_store::Config {
+            acquire_timeout: Duration::from_millis(500),
+            ..nexus_store::Config::default()
+        };
         let store = Store::connect(if database { url } else { away }, &settings).unwrap();
         let owner = PgPool::connect(url).await.unwrap();
 
@@ -103,7 +118,13 @@ impl Rig {
             registry.add(tool).unwrap();
         }
         let opened = Tools::open_with(
-            &bus, Config::default(), registry, Some(store.clone()), effect_delay, now, stop.clone(),
+            &bus,
+            Config::default(),
+            registry,
+            Some(store.clone()),
+            effect_delay,
+            now,
+            stop.clone(),
         );
         let worker = tokio::spawn(opened.await.unwrap().run());
         Self { bus, store, owner, tools, servers, worker, stop, _folder: folder }
@@ -130,7 +151,8 @@ impl Rig {
 
     /// Waits until a call that was published now is answered, so all before it were delivered.
     pub(crate) async fn drained(&self) {
-        let last = execute(nexus_contracts::LOCAL_TENANT, "echo", Effect::Read, r#"{"text":"last"}"#);
+        let last =
+            execute(nexus_contracts::LOCAL_TENANT, "echo", Effect::Read, r#"{"text":"last"}"#);
         self.publish(&last).await;
         self.result(&last).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -149,7 +171,8 @@ impl Rig {
         }]);
         let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::First).await.unwrap();
         let all = reader.read_to_end().await.unwrap();
-        let results = all.iter().map(|message| Event::<ToolResult>::decode(&message.bytes).unwrap());
+        let results =
+            all.iter().map(|message| Event::<ToolResult>::decode(&message.bytes).unwrap());
         results.filter(|result| result.payload.call == call.id).collect()
     }
 
@@ -162,7 +185,8 @@ impl Rig {
     /// State and attempts of a call in the ledger.
     pub(crate) async fn row(&self, call: &Event<ToolExecute>) -> (String, i32) {
         let mut tx = self.store.tenant(call.metadata.tenant.0).await.unwrap();
-        let row = sqlx::query_as("SELECT state, attempt FROM tools.calls WHERE call_id = $1").bind(call.id);
+        let row = sqlx::query_as("SELECT state, attempt FROM tools.calls WHERE call_id = $1")
+            .bind(call.id);
         row.fetch_one(&mut *tx).await.unwrap()
     }
 

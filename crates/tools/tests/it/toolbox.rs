@@ -37,7 +37,9 @@ pub(crate) struct Probe {
 }
 
 pub(crate) fn all(log: &Log) -> Vec<Arc<dyn Tool>> {
-    let probe = |name, effect, repeat| Arc::new(Probe { name, effect, repeat, log: log.clone() }) as Arc<dyn Tool>;
+    let probe = |name, effect, repeat| {
+        Arc::new(Probe { name, effect, repeat, log: log.clone() }) as Arc<dyn Tool>
+    };
     vec![
         probe("note", Effect::Write, Repeat::Transactional),
         probe("once", Effect::Write, Repeat::Never),
@@ -92,12 +94,14 @@ impl Tool for Probe {
     ) -> BoxFuture<'a, Result<String, ToolError>> {
         Box::pin(async move {
             let text = arguments["text"].as_str().unwrap_or_default();
-            sqlx::query("INSERT INTO tools.test_effects (tenant_id, call_id, note) VALUES ($1, $2, $3)")
-                .bind(context.tenant.0)
-                .bind(context.call)
-                .bind(text)
-                .execute(&mut **transaction)
-                .await?;
+            sqlx::query(
+                "INSERT INTO tools.test_effects (tenant_id, call_id, note) VALUES ($1, $2, $3)",
+            )
+            .bind(context.tenant.0)
+            .bind(context.call)
+            .bind(text)
+            .execute(&mut **transaction)
+            .await?;
             self.act(text).await
         })
     }

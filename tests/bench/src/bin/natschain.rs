@@ -117,9 +117,9 @@ impl Chain {
     fn streams(&self) -> Vec<(String, String)> {
         match self.args.layout {
             Layout::One => vec![(self.stream(0), format!("{}.*", self.run))],
-            Layout::Many => (0..self.args.events)
-                .map(|k| (self.stream(k), self.subject(k)))
-                .collect(),
+            Layout::Many => {
+                (0..self.args.events).map(|k| (self.stream(k), self.subject(k))).collect()
+            }
         }
     }
 
@@ -127,9 +127,7 @@ impl Chain {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, event.id.to_string());
         let body = serde_json::to_vec(event)?;
-        js.publish_with_headers(self.subject(worker), headers, body.into())
-            .await?
-            .await?;
+        js.publish_with_headers(self.subject(worker), headers, body.into()).await?.await?;
         Ok(())
     }
 
@@ -148,8 +146,7 @@ impl Chain {
             match (&self.args.llm, worker) {
                 (Some(url), 1) => self.call_model(url, Round::First, &event.payload).await?,
                 (Some(url), 3) => {
-                    self.call_model(url, Round::WithResult, &event.payload)
-                        .await?;
+                    self.call_model(url, Round::WithResult, &event.payload).await?;
                 }
                 _ => {}
             }
@@ -202,11 +199,7 @@ impl Chain {
         js: Context,
     ) -> anyhow::Result<()> {
         let slots = Arc::new(Semaphore::new(self.args.inflight));
-        let mut messages = consumer
-            .stream()
-            .max_messages_per_batch(500)
-            .messages()
-            .await?;
+        let mut messages = consumer.stream().max_messages_per_batch(500).messages().await?;
         let mut handlers = JoinSet::new();
         loop {
             tokio::select! {
@@ -230,10 +223,7 @@ impl Chain {
         left: Arc<AtomicU64>,
     ) -> anyhow::Result<Vec<f64>> {
         let mut latencies_ms = Vec::new();
-        while left
-            .fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1))
-            .is_ok()
-        {
+        while left.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1)).is_ok() {
             let event = Event {
                 id: Uuid::now_v7(),
                 r#type: "requests.incoming".into(),
@@ -252,9 +242,7 @@ impl Chain {
                 .insert(event.correlation_id, ended);
             let sent = Instant::now();
             self.publish(&js, 0, &event).await?;
-            tokio::time::timeout(LOST_AFTER, end)
-                .await
-                .context("a chain was lost")??;
+            tokio::time::timeout(LOST_AFTER, end).await.context("a chain was lost")??;
             latencies_ms.push(sent.elapsed().as_secs_f64() * 1e3);
         }
         Ok(latencies_ms)
@@ -295,21 +283,14 @@ async fn start_worker(
         max_ack_pending: 10_000,
         ..Default::default()
     };
-    let consumer = js
-        .get_stream(chain.stream(worker))
-        .await?
-        .create_consumer(config)
-        .await?;
+    let consumer = js.get_stream(chain.stream(worker)).await?.create_consumer(config).await?;
     workers.spawn(Arc::clone(chain).work(worker, consumer, js));
     Ok(())
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
-    let run = format!(
-        "b{}",
-        SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis()
-    );
+    let run = format!("b{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
     let chain = Arc::new(Chain {
         args: Args::parse(),
         http: http_client()?,
@@ -331,10 +312,8 @@ async fn main() -> anyhow::Result<()> {
     for worker in 0..chain.args.events {
         start_worker(&chain, worker, &mut workers).await?;
     }
-    let measured = [Some(std::process::id()), chain.args.server_pid]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
+    let measured =
+        [Some(std::process::id()), chain.args.server_pid].into_iter().flatten().collect::<Vec<_>>();
     let clients = async {
         chain.drive(&js, chain.args.warmup).await?;
         let meter = Meter::start(&measured, &chain.args.helper);

@@ -76,9 +76,7 @@ struct Run {
 
 impl Run {
     fn fill(&self, template: &str, i: u64) -> String {
-        template
-            .replace("{{i}}", &i.to_string())
-            .replace("{{run}}", &self.id.to_string())
+        template.replace("{{i}}", &i.to_string()).replace("{{run}}", &self.id.to_string())
     }
 
     async fn request(&self, i: u64) -> anyhow::Result<()> {
@@ -86,10 +84,8 @@ impl Run {
         let url = self.fill(&args.url, i);
         let mut headers = HeaderMap::new();
         for (name, value) in &args.headers {
-            headers.insert(
-                HeaderName::try_from(name)?,
-                HeaderValue::try_from(self.fill(value, i))?,
-            );
+            headers
+                .insert(HeaderName::try_from(name)?, HeaderValue::try_from(self.fill(value, i))?);
         }
         let request = match &args.body {
             Some(body) => self
@@ -106,9 +102,8 @@ impl Run {
         ensure!(status.is_success(), "{status}: {}", sample());
         if let Some(expected) = &args.expect {
             let expected = self.fill(expected, i);
-            let found = body
-                .windows(expected.len().max(1))
-                .any(|window| window == expected.as_bytes());
+            let found =
+                body.windows(expected.len().max(1)).any(|window| window == expected.as_bytes());
             ensure!(found, "no {expected:?} in {}", sample());
         }
         Ok(())
@@ -123,9 +118,7 @@ impl Run {
             }
             let sent = Instant::now();
             match self.request(i).await {
-                Ok(()) => outcome
-                    .latencies_ms
-                    .push(sent.elapsed().as_secs_f64() * 1e3),
+                Ok(()) => outcome.latencies_ms.push(sent.elapsed().as_secs_f64() * 1e3),
                 Err(why) => outcome.fail(format!("{why:#}")),
             }
         }

@@ -24,33 +24,21 @@ const BEFORE_CUT: Duration = Duration::from_millis(20);
 /// What the assistant says next.
 pub(super) enum Answer {
     /// Calls of one tool, by call id, each with the same arguments.
-    ToolCalls {
-        ids: Vec<String>,
-        name: String,
-        arguments: String,
-    },
+    ToolCalls { ids: Vec<String>, name: String, arguments: String },
     /// The last text of the turn, in tokens.
     Final(Vec<String>),
 }
 
 /// The text of the last user message, empty where there is none.
 pub(super) fn last_user_text<'a>(request: &'a ChatRequest<'_>) -> Cow<'a, str> {
-    request
-        .messages
-        .iter()
-        .rfind(|m| m.role == "user")
-        .map(Message::text)
-        .unwrap_or_default()
+    request.messages.iter().rfind(|m| m.role == "user").map(Message::text).unwrap_or_default()
 }
 
 impl Answer {
     /// Calls the tool until the script's rounds are over, then says what the tools answered.
     pub(super) fn next(options: &Options, script: &Script, request: &ChatRequest<'_>) -> Self {
-        let question = request
-            .messages
-            .iter()
-            .rposition(|m| m.role == "user")
-            .map_or(0, |at| at + 1);
+        let question =
+            request.messages.iter().rposition(|m| m.role == "user").map_or(0, |at| at + 1);
         let since = &request.messages[question..];
         let rounds = since.iter().filter(|m| m.tool_calls.is_some()).count();
         // A model that is offered no tool can call none, whatever its name says.
@@ -65,16 +53,10 @@ impl Answer {
                 arguments: options.tool_args.replace("$USER", unquoted),
             };
         }
-        let results: Vec<_> = since
-            .iter()
-            .filter(|m| m.role == "tool")
-            .map(Message::text)
-            .collect();
-        let said = if results.is_empty() {
-            last_user_text(request)
-        } else {
-            results.join(" ").into()
-        };
+        let results: Vec<_> =
+            since.iter().filter(|m| m.role == "tool").map(Message::text).collect();
+        let said =
+            if results.is_empty() { last_user_text(request) } else { results.join(" ").into() };
         let rest = (1..script.tokens).map(|i| format!(" w{i}"));
         Self::Final([format!("DONE {said}")].into_iter().chain(rest).collect())
     }
@@ -98,11 +80,7 @@ impl Answer {
     /// The whole answer as one JSON object.
     pub(super) fn whole(&self, model: &str, prompt_bytes: usize) -> String {
         let message = match self {
-            Self::ToolCalls {
-                ids,
-                name,
-                arguments,
-            } => {
+            Self::ToolCalls { ids, name, arguments } => {
                 let calls: Vec<_> = ids
                     .iter()
                     .map(|id| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } }))
@@ -131,15 +109,8 @@ impl Answer {
         };
         let mut events = Vec::new();
         match self {
-            Self::ToolCalls {
-                ids,
-                name,
-                arguments,
-            } => {
-                events.push(event(
-                    json!({ "role": "assistant", "content": null }),
-                    Value::Null,
-                ));
+            Self::ToolCalls { ids, name, arguments } => {
+                events.push(event(json!({ "role": "assistant", "content": null }), Value::Null));
                 // Arguments come in two pieces, so that a client has to join them.
                 let middle = arguments.floor_char_boundary(arguments.len() / 2);
                 let (first, second) = arguments.split_at(middle);
@@ -151,23 +122,15 @@ impl Answer {
                 }
             }
             Self::Final(tokens) => {
-                events.push(event(
-                    json!({ "role": "assistant", "content": "" }),
-                    Value::Null,
-                ));
+                events.push(event(json!({ "role": "assistant", "content": "" }), Value::Null));
                 events.extend(
-                    tokens
-                        .iter()
-                        .map(|token| event(json!({ "content": token }), Value::Null)),
+                    tokens.iter().map(|token| event(json!({ "content": token }), Value::Null)),
                 );
             }
         }
         events.push(event(json!({}), json!(self.finish_reason())));
         if let Some(prompt_bytes) = usage_of {
-            events.push(format!(
-                "{head}],\"usage\":{}}}\n\n",
-                self.usage(prompt_bytes)
-            ));
+            events.push(format!("{head}],\"usage\":{}}}\n\n", self.usage(prompt_bytes)));
         }
         events.push("data: [DONE]\n\n".into());
         events
@@ -183,14 +146,11 @@ pub(super) fn send(content_type: &'static str, pieces: Vec<String>, pause: Durat
     let body = if pause.is_zero() {
         Body::from(pieces.concat())
     } else {
-        Body::from_stream(stream::unfold(
-            pieces.into_iter(),
-            move |mut pieces| async move {
-                let piece = pieces.next()?;
-                tokio::time::sleep(pause).await;
-                Some((Ok::<_, Infallible>(Bytes::from(piece)), pieces))
-            },
-        ))
+        Body::from_stream(stream::unfold(pieces.into_iter(), move |mut pieces| async move {
+            let piece = pieces.next()?;
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(Bytes::from(piece)), pieces))
+        }))
     };
     ([(CONTENT_TYPE, content_type)], body).into_response()
 }

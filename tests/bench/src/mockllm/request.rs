@@ -136,9 +136,7 @@ impl<'a> ChatRequest<'a> {
                 return Err(format!("tools[{i}].function.name {name} is offered twice"));
             }
             if function.parameters.r#type != "object" {
-                return Err(format!(
-                    "tools[{i}].function.parameters is not of type object"
-                ));
+                return Err(format!("tools[{i}].function.parameters is not of type object"));
             }
         }
         Ok(())
@@ -151,10 +149,9 @@ impl Message<'_> {
         match &self.content {
             None => Cow::Borrowed(""),
             Some(Content::Text(text)) => Cow::Borrowed(text),
-            Some(Content::Parts(parts)) => parts
-                .iter()
-                .filter_map(|part| part.text.as_deref())
-                .collect(),
+            Some(Content::Parts(parts)) => {
+                parts.iter().filter_map(|part| part.text.as_deref()).collect()
+            }
         }
     }
 
@@ -178,9 +175,7 @@ fn check_messages(messages: &[Message<'_>]) -> Result<(), String> {
                 .as_deref()
                 .ok_or_else(|| format!("messages[{i}]: tool without tool_call_id"))?;
             if !unanswered.remove(id) {
-                return Err(format!(
-                    "messages[{i}]: no open tool call has the id {id:?}"
-                ));
+                return Err(format!("messages[{i}]: no open tool call has the id {id:?}"));
             }
             if message.content.is_none() {
                 return Err(format!("messages[{i}]: tool without content"));
@@ -212,10 +207,7 @@ fn check_messages(messages: &[Message<'_>]) -> Result<(), String> {
         for call in calls {
             check_call(call).map_err(|why| format!("messages[{i}]: {why}"))?;
             if !unanswered.insert(&call.id) {
-                return Err(format!(
-                    "messages[{i}]: two tool calls with the id {:?}",
-                    call.id
-                ));
+                return Err(format!("messages[{i}]: two tool calls with the id {:?}", call.id));
             }
         }
     }
@@ -230,11 +222,7 @@ fn check_messages(messages: &[Message<'_>]) -> Result<(), String> {
 }
 
 fn check_call(call: &ToolCall<'_>) -> Result<(), String> {
-    let ToolCall {
-        id,
-        r#type,
-        function: CalledFunction { name, arguments },
-    } = call;
+    let ToolCall { id, r#type, function: CalledFunction { name, arguments } } = call;
     if id.is_empty() {
         return Err("tool call with an empty id".into());
     }
@@ -247,16 +235,12 @@ fn check_call(call: &ToolCall<'_>) -> Result<(), String> {
     let is_object = arguments.trim_start().starts_with('{')
         && serde_json::from_str::<IgnoredAny>(arguments).is_ok();
     if !is_object {
-        return Err(format!(
-            "arguments of tool call {id} are not the JSON text of an object"
-        ));
+        return Err(format!("arguments of tool call {id} are not the JSON text of an object"));
     }
     Ok(())
 }
 
 fn is_function_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }

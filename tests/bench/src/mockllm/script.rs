@@ -26,9 +26,7 @@ impl FromStr for Fault {
             }
             "hang" => Ok(Self::Hang),
             "cut" => Ok(Self::Cut),
-            _ => Err(format!(
-                "no fault is called {text:?}: 400, 429, 500, 503, hang or cut"
-            )),
+            _ => Err(format!("no fault is called {text:?}: 400, 429, 500, 503, hang or cut")),
         }
     }
 }
@@ -57,9 +55,7 @@ impl Script {
             fault: None,
         };
         for part in model.split(['-', '/']) {
-            let digits = part
-                .find(|c: char| c.is_ascii_digit())
-                .unwrap_or(part.len());
+            let digits = part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len());
             let (word, number) = part.split_at(digits);
             match (word, number.parse::<u16>().ok()) {
                 ("plain", None) => script.rounds = 0,
@@ -84,24 +80,16 @@ mod tests {
 
     #[test]
     fn directives_override_options() {
-        let script = Script::new(
-            &Options::default(),
-            "mock/mock-tools2-parallel3-lat5-itl7-tok9-e429",
-        );
+        let script =
+            Script::new(&Options::default(), "mock/mock-tools2-parallel3-lat5-itl7-tok9-e429");
         assert_eq!((script.rounds, script.parallel, script.tokens), (2, 3, 9));
-        assert_eq!(
-            (script.latency.as_millis(), script.token_pause.as_millis()),
-            (5, 7)
-        );
+        assert_eq!((script.latency.as_millis(), script.token_pause.as_millis()), (5, 7));
         assert_eq!(script.fault, Some(Fault::Status(429)));
     }
 
     #[test]
     fn names_that_only_look_like_directives_change_nothing() {
         let script = Script::new(&Options::default(), "gpt-4o-mini-latest-e5-explain");
-        assert_eq!(
-            (script.rounds, script.parallel, script.tokens, script.fault),
-            (1, 1, 1, None)
-        );
+        assert_eq!((script.rounds, script.parallel, script.tokens, script.fault), (1, 1, 1, None));
     }
 }

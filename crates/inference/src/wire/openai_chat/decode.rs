@@ -113,22 +113,15 @@ impl Decoder for Answer {
                 Err(failure::in_stream(&error))
             };
         }
-        if let Some(usage) = chunk
-            .usage
-            .or_else(|| chunk.x_groq.and_then(|groq| groq.usage))
-        {
-            self.usage = Usage {
-                input_tokens: usage.prompt_tokens,
-                output_tokens: usage.completion_tokens,
-            };
+        if let Some(usage) = chunk.usage.or_else(|| chunk.x_groq.and_then(|groq| groq.usage)) {
+            self.usage =
+                Usage { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens };
         }
         // We ask for one answer; what a server sends besides would mix the texts.
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
             self.take(choice.delta.unwrap_or_default(), sink);
-            if let Some(reason) = choice
-                .finish_reason
-                .as_deref()
-                .filter(|reason| !reason.is_empty())
+            if let Some(reason) =
+                choice.finish_reason.as_deref().filter(|reason| !reason.is_empty())
             {
                 self.finish = Some(finish(reason)?);
             }
@@ -138,10 +131,7 @@ impl Decoder for Answer {
 
     fn end(self: Box<Self>) -> Result<Completion, CallError> {
         let Some(finish) = self.finish else {
-            return Err(CallError::new(
-                Class::Truncated,
-                "the answer ended in the middle",
-            ));
+            return Err(CallError::new(Class::Truncated, "the answer ended in the middle"));
         };
         let mut ids: Vec<String> = Vec::new();
         let calls = self.calls.into_iter().filter(|call| !call.name.is_empty());
@@ -152,16 +142,9 @@ impl Decoder for Answer {
                 // An id that is given twice cannot tell two results apart: ours takes its place.
                 let id = call.id.filter(|id| !ids.contains(id));
                 ids.extend(id.clone());
-                let arguments = if call.arguments.trim().is_empty() {
-                    "{}".to_owned()
-                } else {
-                    call.arguments
-                };
-                RequestedCall {
-                    provider_id: id,
-                    tool: call.name,
-                    arguments,
-                }
+                let arguments =
+                    if call.arguments.trim().is_empty() { "{}".to_owned() } else { call.arguments };
+                RequestedCall { provider_id: id, tool: call.name, arguments }
             })
             .collect();
         let finish = match finish {
@@ -169,22 +152,13 @@ impl Decoder for Answer {
             Finish::ToolCalls if tool_calls.is_empty() => Finish::Stop,
             Finish::Stop | Finish::Length | Finish::ToolCalls | Finish::ContentFilter => finish,
         };
-        Ok(Completion {
-            text: self.text,
-            tool_calls,
-            finish,
-            usage: self.usage,
-        })
+        Ok(Completion { text: self.text, tool_calls, finish, usage: self.usage })
     }
 }
 
 impl Answer {
     fn progress(&self) -> Progress {
-        if self.finish.is_some() {
-            Progress::Finished
-        } else {
-            Progress::More
-        }
+        if self.finish.is_some() { Progress::Finished } else { Progress::More }
     }
 
     fn take(&mut self, delta: Delta, sink: &mut dyn Sink) {
@@ -206,16 +180,9 @@ impl Answer {
     }
 
     fn take_call(&mut self, piece: ToolDelta) {
-        let ToolDelta {
-            index,
-            id,
-            function,
-        } = piece;
+        let ToolDelta { index, id, function } = piece;
         let id = id.filter(|id| !id.is_empty());
-        let function = function.unwrap_or(FunctionDelta {
-            name: None,
-            arguments: None,
-        });
+        let function = function.unwrap_or(FunctionDelta { name: None, arguments: None });
         let name = function.name.filter(|name| !name.is_empty());
         let same = |call: &OpenCall| match index {
             Some(index) => call.index == Some(index),
@@ -268,10 +235,9 @@ fn finish(reason: &str) -> Result<Finish, CallError> {
         "length" | "max_tokens" => Ok(Finish::Length),
         "tool_calls" | "function_call" | "tool_use" => Ok(Finish::ToolCalls),
         "content_filter" => Ok(Finish::ContentFilter),
-        "error" | "insufficient_system_resource" | "abort" => Err(CallError::new(
-            Class::Overloaded,
-            "the provider broke the answer off",
-        )),
+        "error" | "insufficient_system_resource" | "abort" => {
+            Err(CallError::new(Class::Overloaded, "the provider broke the answer off"))
+        }
         _ => Ok(Finish::Stop),
     }
 }

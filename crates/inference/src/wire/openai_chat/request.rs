@@ -93,29 +93,15 @@ pub(super) fn body(call: Call<'_>, limit: LimitName) -> Vec<u8> {
         max_tokens: limit_if(LimitName::MaxTokens),
         max_completion_tokens: limit_if(LimitName::MaxCompletionTokens),
         stream: true,
-        stream_options: StreamOptions {
-            include_usage: true,
-        },
+        stream_options: StreamOptions { include_usage: true },
     };
     // Serialising fails only for maps with keys that are no strings; there are none.
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
 fn tool(spec: &ToolSpec) -> Tool<'_> {
-    let ToolSpec {
-        name,
-        description,
-        parameters,
-        ..
-    } = spec;
-    Tool {
-        r#type: "function",
-        function: OfferedFunction {
-            name,
-            description,
-            parameters,
-        },
-    }
+    let ToolSpec { name, description, parameters, .. } = spec;
+    Tool { r#type: "function", function: OfferedFunction { name, description, parameters } }
 }
 
 /// A message on the wire: none when it says nothing, several when it holds several tool results.
@@ -123,22 +109,13 @@ fn messages(message: &Message) -> Vec<WireMessage<'_>> {
     let content = message.joined_text();
     let said = (!content.is_empty()).then_some(content);
     match message.role {
-        Role::System => said
-            .map(|content| WireMessage::System { content })
-            .into_iter()
-            .collect(),
-        Role::User => said
-            .map(|content| WireMessage::User { content })
-            .into_iter()
-            .collect(),
+        Role::System => said.map(|content| WireMessage::System { content }).into_iter().collect(),
+        Role::User => said.map(|content| WireMessage::User { content }).into_iter().collect(),
         Role::Assistant => {
             let tool_calls: Vec<_> = message.parts.iter().filter_map(tool_call).collect();
             let silent = said.is_none() && tool_calls.is_empty();
             (!silent)
-                .then_some(WireMessage::Assistant {
-                    content: said,
-                    tool_calls,
-                })
+                .then_some(WireMessage::Assistant { content: said, tool_calls })
                 .into_iter()
                 .collect()
         }
@@ -148,18 +125,10 @@ fn messages(message: &Message) -> Vec<WireMessage<'_>> {
 
 fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
     match part {
-        Part::ToolCall {
-            call,
-            provider_id,
-            tool,
-            arguments,
-        } => Some(ToolCall {
+        Part::ToolCall { call, provider_id, tool, arguments } => Some(ToolCall {
             id: wire_id(*call, provider_id.as_deref()),
             r#type: "function",
-            function: CalledFunction {
-                name: tool,
-                arguments: as_object(arguments),
-            },
+            function: CalledFunction { name: tool, arguments: as_object(arguments) },
         }),
         Part::Text { .. } | Part::ToolResult { .. } => None,
     }
@@ -167,12 +136,7 @@ fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
 
 fn tool_result(part: &Part) -> Option<WireMessage<'_>> {
     match part {
-        Part::ToolResult {
-            call,
-            provider_id,
-            text,
-            ..
-        } => Some(WireMessage::Tool {
+        Part::ToolResult { call, provider_id, text, .. } => Some(WireMessage::Tool {
             tool_call_id: wire_id(*call, provider_id.as_deref()),
             content: text,
         }),
@@ -204,10 +168,7 @@ mod tests {
             model: "p/m".to_owned(),
             messages,
             tools,
-            sampling: Sampling {
-                max_output_tokens: NonZeroU32::new(9),
-                temperature: Some(0.5),
-            },
+            sampling: Sampling { max_output_tokens: NonZeroU32::new(9), temperature: Some(0.5) },
             number: 1,
             start_within_ms: 1,
             timeout_ms: 1,
@@ -215,14 +176,7 @@ mod tests {
     }
 
     fn encoded(request: &InferenceRequest, limit: LimitName) -> Value {
-        serde_json::from_slice(&body(
-            Call {
-                model: "m",
-                request,
-            },
-            limit,
-        ))
-        .unwrap()
+        serde_json::from_slice(&body(Call { model: "m", request }, limit)).unwrap()
     }
 
     #[test]
@@ -252,14 +206,8 @@ mod tests {
         let history = vec![
             Message::text(Role::System, "be brief"),
             Message::text(Role::User, "hi"),
-            Message {
-                role: Role::Assistant,
-                parts,
-            },
-            Message {
-                role: Role::Tool,
-                parts: vec![result(Some("call_1")), result(None)],
-            },
+            Message { role: Role::Assistant, parts },
+            Message { role: Role::Tool, parts: vec![result(Some("call_1")), result(None)] },
             Message::text(Role::User, ""),
         ];
         let id = call.to_string();
@@ -281,10 +229,7 @@ mod tests {
             "temperature": 0.5, "max_tokens": 9,
             "stream": true, "stream_options": { "include_usage": true },
         });
-        assert_eq!(
-            encoded(&request(history, vec![spec]), LimitName::MaxTokens),
-            wanted
-        );
+        assert_eq!(encoded(&request(history, vec![spec]), LimitName::MaxTokens), wanted);
     }
 
     #[test]
@@ -292,11 +237,7 @@ mod tests {
         let request = request(vec![Message::text(Role::User, "hi")], Vec::new());
         let body = encoded(&request, LimitName::MaxCompletionTokens);
         assert_eq!(
-            (
-                body.get("tools"),
-                body.get("tool_choice"),
-                body.get("max_tokens")
-            ),
+            (body.get("tools"), body.get("tool_choice"), body.get("max_tokens")),
             (None, None, None)
         );
         assert_eq!(body["max_completion_tokens"], 9);

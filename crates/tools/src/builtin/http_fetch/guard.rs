@@ -30,10 +30,16 @@ impl Guard {
     /// Checks all of an address that can be checked without resolving its name.
     pub(super) fn check(&self, url: &Url) -> Result<Way, ToolError> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(ToolError::failed("refused_scheme", format!("{url}: only http and https are read")));
+            return Err(ToolError::failed(
+                "refused_scheme",
+                format!("{url}: only http and https are read"),
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(ToolError::failed("refused_credentials", "addresses with user name or password are not read"));
+            return Err(ToolError::failed(
+                "refused_credentials",
+                "addresses with user name or password are not read",
+            ));
         }
         let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
             return Err(ToolError::failed("invalid_url", format!("{url} names no host")));
@@ -89,5 +95,8 @@ pub(super) fn explain(url: &Url, error: &reqwest::Error) -> ToolError {
 }
 
 fn refused(url: &Url) -> ToolError {
-    ToolError::failed("refused_address", format!("{url} is not on the public internet and is not read"))
+    ToolError::failed(
+        "refused_address",
+        format!("{url} is not on the public internet and is not read"),
+    )
 }

@@ -25,13 +25,18 @@ const TEXTS: [&str; 8] = [
 /// Reads a response: status, address and media type in a head, then the text.
 pub(super) async fn read(url: &Url, mut response: Response) -> Result<String, ToolError> {
     let kind = response.headers().get(header::CONTENT_TYPE);
-    let kind = kind.map_or(Cow::Borrowed(""), |kind| String::from_utf8_lossy(kind.as_bytes())).to_ascii_lowercase();
+    let kind = kind
+        .map_or(Cow::Borrowed(""), |kind| String::from_utf8_lossy(kind.as_bytes()))
+        .to_ascii_lowercase();
     let media = kind.split(';').next().unwrap_or_default().trim().to_owned();
     if !media.is_empty() && !is_text(&media) {
         return Err(ToolError::failed("not_text", format!("{url} is {media}; only text is read")));
     }
     let (body, cut) = read_body(url, &mut response).await?;
-    if media.is_empty() && (body.contains(&0) || std::str::from_utf8(&body).is_err_and(|error| error.error_len().is_some())) {
+    if media.is_empty()
+        && (body.contains(&0)
+            || std::str::from_utf8(&body).is_err_and(|error| error.error_len().is_some()))
+    {
         return Err(ToolError::failed("not_text", format!("{url} is no text")));
     }
     let text = decode(&kind, &body);
@@ -42,7 +47,10 @@ pub(super) async fn read(url: &Url, mut response: Response) -> Result<String, To
 }
 
 fn is_text(media: &str) -> bool {
-    media.starts_with("text/") || media.ends_with("+json") || media.ends_with("+xml") || TEXTS.contains(&media)
+    media.starts_with("text/")
+        || media.ends_with("+json")
+        || media.ends_with("+xml")
+        || TEXTS.contains(&media)
 }
 
 async fn read_body(url: &Url, response: &mut Response) -> Result<(Vec<u8>, bool), ToolError> {

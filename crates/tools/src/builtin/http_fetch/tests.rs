@@ -23,11 +23,18 @@ async fn serve(answer: fn(&str) -> Vec<u8>) -> SocketAddr {
 }
 
 fn page(kind: &str, body: &[u8]) -> Vec<u8> {
-    [format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n").as_bytes(), body].concat()
+    [
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n").as_bytes(),
+        body,
+    ]
+    .concat()
 }
 
 fn redirect_to(place: &str) -> Vec<u8> {
-    format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").into_bytes()
+    format!(
+        "HTTP/1.1 302 Found\r\nLocation: {place}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 fn answer(path: &str) -> Vec<u8> {
@@ -38,7 +45,10 @@ fn answer(path: &str) -> Vec<u8> {
         "/image" => page("image/png", b"\x89PNG"),
         "/unnamed" => b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\0\x01".to_vec(),
         "/big" => page("text/plain", &vec![b'a'; 600 * 1024]),
-        "/missing" => b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nno".to_vec(),
+        "/missing" => {
+            b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nno"
+                .to_vec()
+        }
         "/once" => redirect_to("/text"),
         "/loop" => redirect_to("/loop"),
         "/inward" => redirect_to("http://127.0.0.1:1/"),
@@ -52,7 +62,9 @@ fn answer(path: &str) -> Vec<u8> {
 async fn fetch(path: &str) -> Result<String, ToolError> {
     let address = serve(answer).await;
     let tool = HttpFetch::new(&[address.to_string()]).unwrap();
-    tool.fetch(&format!("http://{address}{path}")).await.map(|text| text.replace(&address.to_string(), "HOST"))
+    tool.fetch(&format!("http://{address}{path}"))
+        .await
+        .map(|text| text.replace(&address.to_string(), "HOST"))
 }
 
 fn code(result: Result<String, ToolError>) -> &'static str {
@@ -100,16 +112,49 @@ async fn redirects_are_checked() {
 async fn nothing_closed_is_reached_however_it_is_written() {
     let tool = HttpFetch::new(&["127.0.0.1:9".to_owned()]).unwrap();
     for url in [
-        "http://127.0.0.1/", "http://127.1/", "http://127.0.1/", "http://2130706433/", "http://0x7f000001/",
-        "http://0x7f.0.0.1/", "http://0177.0.0.1/", "http://017700000001/", "http://0/", "http://0.0.0.0/",
-        "http://127.0.0.1./", "http://127。0。0。1/", "http://①②⑦.0.0.1/", "http://%31%32%37.0.0.1/",
-        "http://127.0.0.1:10/", "https://127.0.0.1:9000/", "http://[::1]/", "http://[::]/", "http://[0:0:0:0:0:0:0:1]/",
-        "http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[::127.0.0.1]/", "http://[64:ff9b::127.0.0.1]/",
-        "http://[2002:7f00:1::]/", "http://[fe80::1]/", "http://[fd00:ec2::254]/", "http://169.254.169.254/latest/",
-        "http://2852039166/", "http://0xa9fea9fe/", "http://[::ffff:a9fe:a9fe]/", "http://10.0.0.1/",
-        "http://192.168.1.1/", "http://172.16.5.4/", "http://100.100.100.200/", "http://198.18.0.1/",
-        "http://168.63.129.16/", "http://224.0.0.1/", "http://255.255.255.255/", "http://localhost/",
-        "http://LOCALHOST:4222/", "http:127.0.0.1", "http:///127.0.0.1/", "http:\\\\127.0.0.1\\",
+        "http://127.0.0.1/",
+        "http://127.1/",
+        "http://127.0.1/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0x7f.0.0.1/",
+        "http://0177.0.0.1/",
+        "http://017700000001/",
+        "http://0/",
+        "http://0.0.0.0/",
+        "http://127.0.0.1./",
+        "http://127。0。0。1/",
+        "http://①②⑦.0.0.1/",
+        "http://%31%32%37.0.0.1/",
+        "http://127.0.0.1:10/",
+        "https://127.0.0.1:9000/",
+        "http://[::1]/",
+        "http://[::]/",
+        "http://[0:0:0:0:0:0:0:1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::ffff:7f00:1]/",
+        "http://[::127.0.0.1]/",
+        "http://[64:ff9b::127.0.0.1]/",
+        "http://[2002:7f00:1::]/",
+        "http://[fe80::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://169.254.169.254/latest/",
+        "http://2852039166/",
+        "http://0xa9fea9fe/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://10.0.0.1/",
+        "http://192.168.1.1/",
+        "http://172.16.5.4/",
+        "http://100.100.100.200/",
+        "http://198.18.0.1/",
+        "http://168.63.129.16/",
+        "http://224.0.0.1/",
+        "http://255.255.255.255/",
+        "http://localhost/",
+        "http://LOCALHOST:4222/",
+        "http:127.0.0.1",
+        "http:///127.0.0.1/",
+        "http:\\\\127.0.0.1\\",
     ] {
         assert_eq!(code(tool.fetch(url).await), "refused_address", "{url}");
     }

@@ -42,17 +42,13 @@ impl Sink for Shown {
 
 /// Decodes a stream that comes in these pieces.
 fn decode(pieces: Vec<&[u8]>) -> (Result<Completion, CallError>, String) {
-    let pieces = pieces
-        .into_iter()
-        .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
+    let pieces = pieces.into_iter().map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)));
     let mut events = Box::pin(SseByteStream::new(stream::iter(pieces)));
     let (mut answer, mut shown) = (Box::<Answer>::default(), Shown::default());
     while let Some(event) = events.next().now_or_never().unwrap() {
         let event = event.unwrap();
-        let event = Event {
-            name: event.event.as_deref(),
-            data: event.data.as_deref().unwrap_or_default(),
-        };
+        let event =
+            Event { name: event.event.as_deref(), data: event.data.as_deref().unwrap_or_default() };
         match answer.event(event, &mut shown) {
             Ok(Progress::Over) => break,
             Ok(Progress::More | Progress::Finished) => {}
@@ -64,10 +60,7 @@ fn decode(pieces: Vec<&[u8]>) -> (Result<Completion, CallError>, String) {
 
 /// Decodes these chunks.
 fn answer(chunks: &[&str]) -> Result<Completion, CallError> {
-    let text: String = chunks
-        .iter()
-        .map(|chunk| format!("data: {chunk}\n\n"))
-        .collect();
+    let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
     decode(vec![text.as_bytes()]).0
 }
 
@@ -80,9 +73,7 @@ fn calls(deltas: &[&str]) -> Vec<(Option<String>, String, String)> {
     let chunks: Vec<&str> = chunks.iter().map(String::as_str).collect();
     let completion = answer(&chunks).unwrap();
     let calls = completion.tool_calls.into_iter();
-    calls
-        .map(|call| (call.provider_id, call.tool, call.arguments))
-        .collect()
+    calls.map(|call| (call.provider_id, call.tool, call.arguments)).collect()
 }
 
 fn call(id: &str, tool: &str, arguments: &str) -> (Option<String>, String, String) {
@@ -100,16 +91,8 @@ fn completed(
         tool: (*tool).to_owned(),
         arguments: (*arguments).to_owned(),
     });
-    let usage = Usage {
-        input_tokens: usage.0,
-        output_tokens: usage.1,
-    };
-    Completion {
-        text: text.to_owned(),
-        tool_calls: calls.collect(),
-        finish,
-        usage,
-    }
+    let usage = Usage { input_tokens: usage.0, output_tokens: usage.1 };
+    Completion { text: text.to_owned(), tool_calls: calls.collect(), finish, usage }
 }
 
 fn text_completion() -> Completion {
@@ -117,10 +100,7 @@ fn text_completion() -> Completion {
 }
 
 fn parallel_completion() -> Completion {
-    let calls = [
-        ("a", "clock", r#"{"time_zone":"Tokyo"}"#),
-        ("b", "echo", r#"{"text":"ü"}"#),
-    ];
+    let calls = [("a", "clock", r#"{"time_zone":"Tokyo"}"#), ("b", "echo", r#"{"text":"ü"}"#)];
     completed("", &calls, Finish::ToolCalls, (0, 0))
 }
 
@@ -158,10 +138,7 @@ fn finish_without_done_is_an_end() {
         r#"{"choices":[{"delta":{"content":"a"}}]}"#,
         r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#,
     ];
-    assert_eq!(
-        answer(&chunks),
-        Ok(completed("a", &[], Finish::Length, (0, 0)))
-    );
+    assert_eq!(answer(&chunks), Ok(completed("a", &[], Finish::Length, (0, 0))));
 }
 
 #[test]
@@ -172,11 +149,7 @@ fn answer_without_finish_is_truncated() {
         &[],
         &[r#"{"choices":[{"del"#],
     ] {
-        assert_eq!(
-            answer(chunks).unwrap_err().class,
-            Class::Truncated,
-            "{chunks:?}"
-        );
+        assert_eq!(answer(chunks).unwrap_err().class, Class::Truncated, "{chunks:?}");
     }
 }
 
@@ -184,19 +157,13 @@ fn answer_without_finish_is_truncated() {
 fn error_in_the_stream_is_the_end() {
     let error = r#"{"error":{"message":"the engine is busy","type":"server_error"}}"#;
     let failed = answer(&[r#"{"choices":[{"delta":{"content":"a"}}]}"#, error]).unwrap_err();
-    assert_eq!(
-        (failed.class, failed.message.as_str()),
-        (Class::Overloaded, "the engine is busy")
-    );
+    assert_eq!((failed.class, failed.message.as_str()), (Class::Overloaded, "the engine is busy"));
 }
 
 #[test]
 fn whole_answer_in_one_object_is_read() {
     let whole = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
-    assert_eq!(
-        answer(&[whole]),
-        Ok(completed("hi", &[], Finish::Stop, (1, 2)))
-    );
+    assert_eq!(answer(&[whole]), Ok(completed("hi", &[], Finish::Stop, (1, 2))));
 }
 
 #[test]
@@ -206,11 +173,9 @@ fn whole_calls_at_once_are_told_apart() {
         format!(r#"{{{index}"id":"{id}","function":{{"name":"x","arguments":"{{\"n\":{n}}}"}}}}"#)
     };
     // With their places, without, and all in the first place.
-    for (first, second) in [
-        ("\"index\":0,", "\"index\":1,"),
-        ("", ""),
-        ("\"index\":0,", "\"index\":0,"),
-    ] {
+    for (first, second) in
+        [("\"index\":0,", "\"index\":1,"), ("", ""), ("\"index\":0,", "\"index\":0,")]
+    {
         let (a, b) = (whole(first, "a", 1), whole(second, "b", 2));
         assert_eq!(calls(&[&format!("[{a},{b}]")]), wanted);
         assert_eq!(calls(&[&format!("[{a}]"), &format!("[{b}]")]), wanted);
@@ -224,10 +189,7 @@ fn pieces_without_index_continue_the_last_call() {
         r#"[{"function":{"arguments":":1}"}}]"#,
         r#"[{"id":"b","function":{"name":"y"}}]"#,
     ];
-    assert_eq!(
-        calls(&deltas),
-        [call("a", "x", r#"{"n":1}"#), call("b", "y", "{}")]
-    );
+    assert_eq!(calls(&deltas), [call("a", "x", r#"{"n":1}"#), call("b", "y", "{}")]);
 }
 
 #[test]
@@ -257,20 +219,11 @@ fn call_that_the_limit_cut_is_not_made() {
         r#"{"choices":[{"delta":{"content":"I will","tool_calls":[{"index":0,"id":"a","function":{"name":"x","arguments":"{\"n\":"}}]}}]}"#,
         r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#,
     ];
-    assert_eq!(
-        answer(&chunks),
-        Ok(completed("I will", &[], Finish::Length, (0, 0)))
-    );
+    assert_eq!(answer(&chunks), Ok(completed("I will", &[], Finish::Length, (0, 0))));
 }
 
 #[test]
 fn usage_of_groq_is_found() {
     let chunk = r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"x_groq":{"usage":{"prompt_tokens":4,"completion_tokens":5}}}"#;
-    assert_eq!(
-        answer(&[chunk]).unwrap().usage,
-        Usage {
-            input_tokens: 4,
-            output_tokens: 5
-        }
-    );
+    assert_eq!(answer(&[chunk]).unwrap().usage, Usage { input_tokens: 4, output_tokens: 5 });
 }
