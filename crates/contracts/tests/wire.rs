@@ -1,5 +1,7 @@
 //! The wire format holds for every input.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use nexus_contracts::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
