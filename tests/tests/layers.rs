@@ -32,9 +32,18 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     (
         "nexus",
         &[
-            "nexus-contracts", "nexus-conversation", "nexus-bus", "nexus-store", "nexus-embedded",
-            "nexus-orchestrator", "nexus-inference", "nexus-tools", "nexus-memory", "nexus-gateway",
-            "nexus-telegram", "nexus-osc",
+            "nexus-contracts",
+            "nexus-conversation",
+            "nexus-bus",
+            "nexus-store",
+            "nexus-embedded",
+            "nexus-orchestrator",
+            "nexus-inference",
+            "nexus-tools",
+            "nexus-memory",
+            "nexus-gateway",
+            "nexus-telegram",
+            "nexus-osc",
         ],
     ),
 ];
@@ -142,7 +151,10 @@ fn dependencies_point_one_way() {
             broken.push(format!("{} has no place; give it one in MAY_USE", package.name));
             continue;
         };
-        let ours = package.uses.iter().filter(|name| name.as_str() == "nexus" || name.starts_with("nexus-"));
+        let ours = package
+            .uses
+            .iter()
+            .filter(|name| name.as_str() == "nexus" || name.starts_with("nexus-"));
         let wrong = ours.filter(|name| !allowed.contains(&name.as_str()));
         broken.extend(wrong.map(|name| format!("{} uses {name}", package.name)));
     }
@@ -181,7 +193,9 @@ fn the_pure_crates_read_no_clock_and_do_no_io() {
 #[test]
 fn every_crate_inherits_lints_and_versions() {
     let inherits = |value: Option<&toml::Value>| {
-        value.is_some_and(|value| value.get("workspace").and_then(toml::Value::as_bool) == Some(true))
+        value.is_some_and(|value| {
+            value.get("workspace").and_then(toml::Value::as_bool) == Some(true)
+        })
     };
     let mut broken = Vec::new();
     for package in packages() {
@@ -198,7 +212,8 @@ fn every_crate_inherits_lints_and_versions() {
             let table = manifest.get(kind).and_then(toml::Value::as_table);
             for (name, value) in table.into_iter().flatten() {
                 if !inherits(Some(value)) {
-                    broken.push(format!("{}: {kind}.{name} has a version of its own", package.name));
+                    broken
+                        .push(format!("{}: {kind}.{name} has a version of its own", package.name));
                 }
             }
         }
@@ -215,7 +230,10 @@ fn no_file_is_too_long() {
                 let limit = if is_test(&path) { MOST_LINES_OF_TESTS } else { MOST_LINES };
                 let lines = fs::read_to_string(&path).unwrap().lines().count();
                 if lines > limit {
-                    broken.push(format!("{} has {lines} lines, the limit is {limit}", path.display()));
+                    broken.push(format!(
+                        "{} has {lines} lines, the limit is {limit}",
+                        path.display()
+                    ));
                 }
             }
         }
@@ -231,7 +249,7 @@ fn every_module_says_what_it_is_about() {
             let named = |part: &std::ffi::OsStr| SAYS_NOTHING.iter().any(|name| part == *name);
             let stem = path.file_stem().is_some_and(named);
             let parents = path.strip_prefix(repository()).unwrap().components();
-            if stem || parents.map(|part| part.as_os_str()).any(named) {
+            if stem || parents.map(std::path::Component::as_os_str).any(named) {
                 broken.push(path.display().to_string());
             }
         }
@@ -243,7 +261,9 @@ fn every_module_says_what_it_is_about() {
 fn one_tls_library_and_no_c_one() {
     let lock = fs::read_to_string(repository().join("Cargo.lock")).unwrap();
     let lock: toml::Table = lock.parse().unwrap();
-    let names = lock["package"].as_array().unwrap().iter().filter_map(|package| package["name"].as_str());
-    let broken: Vec<String> = names.filter(|name| UNWANTED.contains(name)).map(str::to_owned).collect();
+    let names =
+        lock["package"].as_array().unwrap().iter().filter_map(|package| package["name"].as_str());
+    let broken: Vec<String> =
+        names.filter(|name| UNWANTED.contains(name)).map(str::to_owned).collect();
     assert_none("unwanted packages in Cargo.lock", &broken);
 }

@@ -1,14 +1,18 @@
 //! Which request runs, which waits, which is taken back.
 
 use nexus_contracts::{
-    Event, IncomingRequest, Metadata, OnMessage, Outcome, ProcessedRequest, RunCancel, RunUsage,
+    Event, IncomingRequest, Metadata, OnMessage, Outcome, ProcessedRequest, RunCancel,
 };
 
 use crate::command::Issuer;
 use crate::input::Input;
+use crate::prompt::cut;
 use crate::run::{self, Flow};
-use crate::state::{Conversation, Phase, Request, Run, sha256};
+use crate::state::{Conversation, Phase, Reply, Request, Run, sha256};
 use crate::step::Verdict;
+
+/// Names and reasons come from outside and must fit into every command of the run.
+const MAX_NAME_BYTES: usize = 1024;
 
 pub(crate) fn admit(
     conversation: &mut Conversation,
@@ -20,13 +24,7 @@ pub(crate) fn admit(
         return Verdict::Repeated;
     }
     conversation.known.insert(event.id, input.stored_at);
-    let request = Request {
-        id: event.id,
-        stored_at: input.stored_at,
-        place: place(&event.metadata),
-        payload: event.payload.known.clone(),
-        digest: sha256(input.bytes),
-    };
+    let request = request(event, input);
     let Some(run) = conversation.active.as_mut() else {
         activate(conversation, request, issuer);
         return Verdict::Applied;
@@ -50,15 +48,25 @@ pub(crate) fn admit(
     Verdict::Applied
 }
 
+pub(crate) fn request(event: &Event<IncomingRequest>, input: &Input<'_>) -> Request {
+    Request {
+        id: event.id,
+        stored_at: input.stored_at,
+        place: place(&event.metadata),
+        payload: event.payload.known.clone(),
+        digest: sha256(input.bytes),
+    }
+}
+
 pub(crate) fn cancel(
     conversation: &mut Conversation,
     cancel: &RunCancel,
     input: &Input<'_>,
     issuer: &mut Issuer<'_>,
 ) -> Verdict {
-    let reason = cancel.reason.clone().unwrap_or_else(|| "Cancelled.".to_owned());
+    let reason = cut(cancel.reason.as_deref().unwrap_or("Cancelled."), MAX_NAME_BYTES);
     let outcome = match &cancel.failure {
-        Some(code) => Outcome::Failed { code: code.clone(), message: reason },
+        Some(code) => Outcome::Failed { code: cut(code, MAX_NAME_BYTES), message: reason },
         None => Outcome::Cancelled { reason },
     };
     if let Some(run) = conversation.active.as_mut() {
@@ -73,7 +81,7 @@ pub(crate) fn cancel(
         }
         if let Some(at) = run.steering.iter().position(|request| request.id == cancel.run) {
             let request = run.steering.remove(at);
-            end_waiting(&request, outcome, issuer);
+            end_waiting(&request, outcome, input, issuer);
             return Verdict::Applied;
         }
     }
@@ -81,7 +89,7 @@ pub(crate) fn cancel(
         return Verdict::Late;
     };
     if let Some(request) = conversation.queue.remove(at) {
-        end_waiting(&request, outcome, issuer);
+        end_waiting(&request, outcome, input, issuer);
     }
     Verdict::Applied
 }
@@ -93,7 +101,7 @@ pub(crate) fn processed(
     input: &Input<'_>,
     issuer: &mut Issuer<'_>,
 ) -> Verdict {
-    conversation.last_reply = conversation.last_reply.max(input.sequence);
+    conversation.replied = Some(Reply { sequence: input.sequence, stored_at: input.stored_at });
     let Some(run) = conversation.active.as_ref() else { return Verdict::Applied };
     if run.id() != processed.request {
         return Verdict::Applied;
@@ -117,19 +125,23 @@ fn activate(conversation: &mut Conversation, request: Request, issuer: &mut Issu
 /// Ends a request that never got a run.
 ///
 /// Its command stands behind the place of the `runs.started` that it would have had.
-pub(crate) fn end_waiting(request: &Request, outcome: Outcome, issuer: &mut Issuer<'_>) {
+pub(crate) fn end_waiting(
+    request: &Request,
+    outcome: Outcome,
+    input: &Input<'_>,
+    issuer: &mut Issuer<'_>,
+) {
     let mut run = Run::new(request.clone());
     run.issued = 1;
-    let payload =
-        ProcessedRequest { request: request.id, outcome, model: None, usage: RunUsage::default() };
-    issuer.issue(&mut run, payload);
+    run.absorb(input.bytes);
+    let _ = run::end(&mut run, outcome, issuer);
 }
 
 /// What the run's events inherit from its request.
 fn place(metadata: &Metadata) -> Metadata {
     Metadata {
-        user: metadata.user.clone(),
-        agent: metadata.agent.clone(),
+        user: metadata.user.as_deref().map(|user| cut(user, MAX_NAME_BYTES)),
+        agent: metadata.agent.as_deref().map(|agent| cut(agent, MAX_NAME_BYTES)),
         ..Metadata::at(metadata.tenant, metadata.channel.clone(), metadata.conversation.clone())
     }
 }

@@ -5,7 +5,7 @@ use nexus_contracts::{
 use uuid::Uuid;
 
 use crate::state::Run;
-use crate::{ENGINE, Input};
+use crate::{ENGINE, Input, MAX_COMMAND_BYTES};
 
 /// An event that follows from an input.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,9 +64,16 @@ impl PendingStart {
     }
 
     /// As [`Self::with`], for the engine that is running.
+    ///
+    /// A configuration that no event can hold is refused, so that the request ends visibly.
     #[must_use]
     pub fn now(&self, configuration: RunConfiguration) -> Vec<u8> {
-        self.with(ENGINE, configuration)
+        let bytes = self.with(ENGINE, configuration);
+        if bytes.len() <= MAX_COMMAND_BYTES {
+            return bytes;
+        }
+        let message = "The agent's definition and tools are too large for one event.".to_owned();
+        self.with(ENGINE, RunConfiguration::Refused { code: "agent_too_large".to_owned(), message })
     }
 }
 

@@ -20,11 +20,13 @@ pub(crate) fn begin(run: &mut Run, turns: &[RecalledTurn]) {
             ]
         })),
     }
-    run.history = run.messages.len() - before;
+    run.history = run.messages.iter().skip(before).filter(|message| message.role != Role::System).count();
     run.messages.push(Message::text(Role::User, run.request.payload.text.clone()));
 }
 
 /// Forgets the oldest message of what was said before; `false` when none is left.
+///
+/// Instructions stay. A tool's result goes with the call that it answers.
 pub(crate) fn drop_oldest(run: &mut Run) -> bool {
     if run.history == 0 {
         return false;
@@ -33,5 +35,14 @@ pub(crate) fn drop_oldest(run: &mut Run) -> bool {
     let Some(first) = first else { return false };
     run.messages.remove(first);
     run.history -= 1;
+    while run.history > 0 && run.messages.get(first).is_some_and(|next| next.role == Role::Tool) {
+        run.messages.remove(first);
+        run.history -= 1;
+    }
     true
+}
+
+/// The beginning of a text, at most `limit` bytes of it.
+pub(crate) fn cut(text: &str, limit: usize) -> String {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or_default().to_owned()
 }

@@ -16,6 +16,9 @@ use crate::state::{Call, Phase, Run, ToolCall};
 /// Allowance for the way of an answer through the bus.
 const TRANSIT_MS: u64 = 5_000;
 
+/// Memory is asked with so much of the request's text.
+const MAX_QUERY_BYTES: usize = 16 * 1024;
+
 /// Whether a run goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
@@ -23,6 +26,10 @@ pub(crate) enum Flow {
     Ended,
     /// The input answers nothing that is open.
     Late,
+}
+
+fn longest_wait(start_within_ms: u64, work_ms: u64) -> u64 {
+    start_within_ms.saturating_add(work_ms).saturating_add(TRANSIT_MS)
 }
 
 pub(crate) fn started(
@@ -51,13 +58,13 @@ pub(crate) fn started(
     }
     let recall = MemoryRecall {
         request: run.id(),
-        query: run.request.payload.text.clone(),
+        query: prompt::cut(&run.request.payload.text, MAX_QUERY_BYTES),
         turns,
         no_older_than: last_reply,
         wait_ms: limits.recall_ms,
     };
     let id = issuer.issue(run, recall);
-    let allowed_ms = limits.start_within_ms + limits.recall_ms + TRANSIT_MS;
+    let allowed_ms = longest_wait(limits.start_within_ms, limits.recall_ms);
     run.phase = Phase::Recalling(Call { id, allowed_ms });
     Flow::Goes
 }
@@ -166,13 +173,17 @@ pub(crate) fn timed_out(
 
 /// Ends the run with its one final reply.
 pub(crate) fn end(run: &mut Run, outcome: Outcome, issuer: &mut Issuer<'_>) -> Flow {
-    let payload = ProcessedRequest {
+    let mut payload = ProcessedRequest {
         request: run.id(),
         outcome,
         model: run.model.clone(),
         usage: run.usage,
     };
-    issuer.issue(run, payload);
+    if issuer.issue_within(run, &payload, MAX_COMMAND_BYTES).is_none() {
+        let message = "The answer is too long to be delivered. Please ask for a shorter one.".to_owned();
+        payload.outcome = Outcome::Failed { code: "answer_too_long".to_owned(), message };
+        issuer.issue(run, payload);
+    }
     run.phase = Phase::Ending;
     run.messages.clear();
     Flow::Ended
@@ -231,7 +242,7 @@ fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
         request.messages.clone_from(&run.messages);
         if let Some(id) = issuer.issue_within(run, &request, MAX_COMMAND_BYTES) {
             run.usage.model_calls += 1;
-            let allowed_ms = limits.start_within_ms + limits.inference_ms + TRANSIT_MS;
+            let allowed_ms = longest_wait(limits.start_within_ms, limits.inference_ms);
             run.phase = Phase::Thinking(Call { id, allowed_ms });
             return Flow::Goes;
         }
@@ -277,7 +288,8 @@ fn act(run: &mut Run, text: &str, asked: &[RequestedCall], issuer: &mut Issuer<'
     for (index, call) in (0_u32..).zip(asked) {
         let spec = agent.tools.iter().find(|spec| spec.name == call.tool);
         let timeout_ms = spec.map_or(0, |spec| spec.timeout_ms.min(limits.tool_ms));
-        let (id, outcome) = match spec {
+        let id = issuer.next_id(run);
+        let outcome = match spec {
             Some(spec) => {
                 let execute = ToolExecute {
                     tool: call.tool.clone(),
@@ -287,9 +299,10 @@ fn act(run: &mut Run, text: &str, asked: &[RequestedCall], issuer: &mut Issuer<'
                     start_within_ms: limits.start_within_ms,
                     timeout_ms,
                 };
-                (issuer.issue(run, execute), None)
+                let issued = issuer.issue_within(run, &execute, MAX_COMMAND_BYTES);
+                issued.is_none().then(too_long)
             }
-            None => (issuer.next_id(run), Some(refused(&call.tool, &agent.tools))),
+            None => Some(refused(&call.tool, &agent.tools)),
         };
         if outcome.is_some() {
             run.issued += 1;
@@ -305,7 +318,7 @@ fn act(run: &mut Run, text: &str, asked: &[RequestedCall], issuer: &mut Issuer<'
             provider_id: call.provider_id.clone(),
             tool: call.tool.clone(),
             has_effect: spec.is_some_and(|spec| spec.effect != Effect::Read),
-            allowed_ms: limits.start_within_ms + timeout_ms + TRANSIT_MS,
+            allowed_ms: longest_wait(limits.start_within_ms, timeout_ms),
             outcome,
         });
     }
@@ -323,6 +336,11 @@ fn refused(tool: &str, allowed: &[ToolSpec]) -> ToolOutcome {
     let names: Vec<&str> = allowed.iter().map(|spec| spec.name.as_str()).collect();
     let message = format!("there is no tool {tool:?} for this agent; it has: {}", names.join(", "));
     ToolOutcome::Failed { code: "tool_not_allowed".to_owned(), message }
+}
+
+fn too_long() -> ToolOutcome {
+    let message = "the arguments are too long for one call".to_owned();
+    ToolOutcome::Failed { code: "arguments_too_long".to_owned(), message }
 }
 
 /// Shows the model what its tool calls gave, in the order in which it asked.

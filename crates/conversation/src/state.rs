@@ -60,11 +60,9 @@ impl State {
 
     /// Requests that are active or waiting, with their stored times.
     pub fn pending(&self) -> impl Iterator<Item = (Uuid, Timestamp)> {
-        self.conversations.values().flat_map(|conversation| {
-            let active = conversation.active.iter().flat_map(|run| {
-                std::iter::once(&run.request).chain(&run.steering)
-            });
-            active.chain(&conversation.queue).map(|request| (request.id, request.stored_at))
+        let conversations = self.conversations.values();
+        conversations.flat_map(|conversation| {
+            conversation.open().map(|request| (request.id, request.stored_at))
         })
     }
 
@@ -97,7 +95,8 @@ impl State {
     pub fn prune(&mut self, now: Timestamp) {
         self.conversations.retain(|_, conversation| {
             conversation.known.retain(|_, seen| !expired(*seen, now));
-            conversation.active.is_some() || !conversation.queue.is_empty() || !conversation.known.is_empty()
+            conversation.replied = conversation.replied.filter(|reply| !expired(reply.stored_at, now));
+            *conversation != Conversation::default()
         });
     }
 
@@ -138,14 +137,36 @@ pub struct Conversation {
     pub(crate) queue: VecDeque<Request>,
     /// Ids of all requests seen, active, waiting and ended, with their stored times.
     pub(crate) known: BTreeMap<Uuid, Timestamp>,
-    /// Stream sequence of the last reply; 0 when there was none.
-    pub(crate) last_reply: u64,
+    /// Where the last reply stands.
+    #[serde(default)]
+    pub(crate) replied: Option<Reply>,
+}
+
+/// A reply's place in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reply {
+    pub(crate) sequence: u64,
+    pub(crate) stored_at: Timestamp,
 }
 
 impl Conversation {
-    /// Whether this request was seen before; a repeat is ignored.
+    /// Whether this request is open or was seen before; a repeat is ignored.
     pub(crate) fn knows(&self, request: Uuid, now: Timestamp) -> bool {
         self.known.get(&request).is_some_and(|seen| !expired(*seen, now))
+            || self.open().any(|open| open.id == request)
+    }
+
+    /// Requests without their `requests.processed`, and the active one until it is read back.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Request> {
+        let active = self.active.iter();
+        let heard = active.flat_map(|run| std::iter::once(&run.request).chain(&run.steering));
+        heard.chain(&self.queue)
+    }
+
+    /// Stream sequence of the last reply that a decision at `now` may rest on; 0 when there is none.
+    pub(crate) fn last_reply(&self, now: Timestamp) -> u64 {
+        let last = self.replied.filter(|reply| !expired(reply.stored_at, now));
+        last.map_or(0, |reply| reply.sequence)
     }
 
     fn waits(&self, key: &ConversationKey) -> Vec<PendingCall> {
@@ -192,8 +213,9 @@ pub(crate) struct Run {
     /// SHA-256 over all inputs so far, hexadecimal.
     pub(crate) digest: String,
     pub(crate) agent: Option<AgentSnapshot>,
-    /// The conversation with the model; the first `history` messages after the system prompt may be dropped.
+    /// The conversation with the model.
     pub(crate) messages: Vec<Message>,
+    /// So many of them, the first that are no instructions, were said before and may be dropped.
     pub(crate) history: usize,
     pub(crate) phase: Phase,
     /// Requests that arrived meanwhile and go into the next model call.

@@ -1,1 +1,15 @@
+mod admission;
+mod cancel;
+mod interleavings;
+mod late;
+mod limits;
+mod panics;
+mod parallel;
+mod properties;
+mod replay;
+mod size;
+mod timeouts;
+mod tool_run;
+mod world;
 
+pub(crate) use panics::panic_if_told;

@@ -1,14 +1,14 @@
 //! Replay: are today's decisions on the recorded inputs the recorded ones?
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_contracts::{Event, EventType, RunStarted, Timestamp};
+use nexus_contracts::{Event, EventType, MemoryRecall, ProcessedRequest, RunStarted, Timestamp};
 use uuid::Uuid;
 
 use crate::command::{Body, Command};
 use crate::input::{Input, InputEvent};
-use crate::state::State;
+use crate::state::{ConversationKey, Reply, State};
 use crate::step::step;
 
 /// One event of a conversation, as the stream has it.
@@ -20,6 +20,12 @@ pub struct Recorded {
     pub id: Uuid,
     pub run: Uuid,
     pub bytes: Vec<u8>,
+}
+
+impl Recorded {
+    fn input(&self, event: InputEvent) -> Input<'_> {
+        Input { sequence: self.sequence, stored_at: self.stored_at, bytes: &self.bytes, event }
+    }
 }
 
 /// Where a recomputed decision and the record part.
@@ -44,6 +50,8 @@ pub struct Verification {
     pub inputs: usize,
     /// Decisions that are byte-identical.
     pub identical: usize,
+    /// Decisions of runs whose beginning has aged out of the record, and of those behind them.
+    pub unverifiable: usize,
     pub mismatches: Vec<Mismatch>,
 }
 
@@ -51,13 +59,19 @@ pub struct Verification {
 ///
 /// `record` is the conversation's whole slice in stream order. Commands that may not have been
 /// stored yet, because they follow from the last inputs, count as missing unless `open_end`.
+///
+/// A record whose beginning has aged out is verified from where the conversation was idle.
 #[must_use]
 pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verification {
     let mut result = Verification::default();
-    let commands = index(record, &mut result.mismatches);
+    let (before, record) = record.split_at(beginning(record));
+    let wanted = |run: Uuid| only.is_none_or(|only| only == run);
+    let lost = before.iter().filter(|event| is_decision(event.kind) && wanted(event.run));
+    result.unverifiable = lost.count();
     let mut state = State::default();
-    let mut explained = BTreeMap::new();
-    let mut begun = false;
+    remember_last_reply(&mut state, before, record);
+    let commands = index(record, &mut result.mismatches);
+    let mut explained = BTreeSet::new();
     for event in record {
         let input = match InputEvent::decode(event.kind, &event.bytes) {
             None => continue,
@@ -69,36 +83,71 @@ pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verifi
                 continue;
             }
         };
-        // A record whose beginning has aged out starts with answers to nobody.
-        begun |= matches!(input, InputEvent::Incoming(_));
-        if !begun {
-            explained.insert(event.id, ());
+        // No owner takes such a request: it is dead-lettered.
+        if matches!(input, InputEvent::Incoming(_)) && input.id() != input.correlation_id() {
             continue;
         }
         result.inputs += 1;
         let cause = input.id();
-        let input = Input {
-            sequence: event.sequence,
-            stored_at: event.stored_at,
-            bytes: &event.bytes,
-            event: input,
-        };
-        for command in step(&mut state, &input).commands {
-            explained.insert(command.id, ());
-            if only.is_none_or(|run| run == command.run) {
-                compare(&command, cause, commands.get(&command.id).copied(), open_end, &mut result);
+        for command in step(&mut state, &event.input(input)).commands {
+            explained.insert(command.id);
+            let recorded = commands.get(&command.id).copied();
+            if wanted(command.run) || recorded.is_some_and(|event| wanted(event.run)) {
+                compare(&command, cause, recorded, open_end, &mut result);
             }
         }
     }
-    let orphans = commands.values().filter(|event| {
-        !explained.contains_key(&event.id) && begun && only.is_none_or(|run| run == event.run)
-    });
+    let orphans =
+        commands.values().filter(|event| !explained.contains(&event.id) && wanted(event.run));
     result.mismatches.extend(orphans.map(|event| Mismatch::Unexplained {
         sequence: event.sequence,
         kind: event.kind,
         id: event.id,
     }));
     result
+}
+
+/// The first recall asks for what the last reply told, and that reply may have aged out.
+fn remember_last_reply(state: &mut State, before: &[Recorded], record: &[Recorded]) {
+    let mut replies = before.iter().filter(|event| event.kind == EventType::RequestsProcessed);
+    let known = replies.next_back().and_then(|event| {
+        let reply = Event::<ProcessedRequest>::decode(&event.bytes).ok()?;
+        Some((reply.metadata, event.sequence, event.stored_at))
+    });
+    let told = || {
+        let replies_or_recalls = [EventType::RequestsProcessed, EventType::MemoryRecall];
+        let event = record.iter().find(|event| replies_or_recalls.contains(&event.kind))?;
+        let recall = Event::<MemoryRecall>::decode(&event.bytes).ok()?;
+        let (oldest, sequence) = (before.first().or(record.first())?, recall.payload.no_older_than);
+        let has_aged_out = sequence != 0 && sequence < oldest.sequence;
+        has_aged_out.then_some((recall.metadata, sequence, oldest.stored_at))
+    };
+    if let Some((metadata, sequence, stored_at)) = known.or_else(told) {
+        let conversation = state.conversation(ConversationKey::of(&metadata));
+        conversation.replied = Some(Reply { sequence, stored_at });
+    }
+}
+
+/// Index of the first event that can be decided on again.
+///
+/// That is the beginning, unless the record has decisions for requests that it does not have:
+/// then it is the first request whose run was started by itself, so that nothing was before it.
+fn beginning(record: &[Recorded]) -> usize {
+    let incoming = |event: &&Recorded| event.kind == EventType::RequestsIncoming;
+    // One changed byte spoils one of the two ids, not both.
+    let requests = record.iter().filter(incoming).flat_map(|event| [event.id, event.run]);
+    let requests: BTreeSet<Uuid> = requests.collect();
+    if record.iter().all(|event| !is_decision(event.kind) || requests.contains(&event.run)) {
+        return 0;
+    }
+    let started = record.iter().filter(|event| event.kind == EventType::RunsStarted);
+    let by_itself: BTreeSet<Uuid> = started
+        .filter_map(|event| Event::<RunStarted>::decode(&event.bytes).ok())
+        .filter(|event| event.metadata.causation_id == Some(event.payload.request))
+        .map(|event| event.payload.request)
+        .collect();
+    let first = record.iter().position(|event| incoming(&event) && by_itself.contains(&event.id));
+    first.unwrap_or(record.len())
 }
 
 fn index<'a>(record: &'a [Recorded], mismatches: &mut Vec<Mismatch>) -> BTreeMap<Uuid, &'a Recorded> {

@@ -66,8 +66,10 @@ struct Installation {
 /// When it has not been built.
 pub fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let found = test.ancestors().skip(1).map(|folder| folder.join("nexus")).find(|path| path.is_file());
-    found.context("there is no nexus binary; run: cargo build --package nexus --features failpoints")
+    let found =
+        test.ancestors().skip(1).map(|folder| folder.join("nexus")).find(|path| path.is_file());
+    found
+        .context("there is no nexus binary; run: cargo build --package nexus --features failpoints")
 }
 
 /// The root of the repository.

@@ -51,7 +51,6 @@ struct Worker {
     next: std::sync::Mutex<Option<(&'static str, u64)>>,
     /// Milliseconds until it is started again.
     pause: std::sync::Mutex<u64>,
-    starts: std::sync::atomic::AtomicU64,
     stop: CancellationToken,
 }
 
@@ -146,13 +145,9 @@ impl Cluster {
             pid: std::sync::Mutex::default(),
             next: std::sync::Mutex::default(),
             pause: std::sync::Mutex::new(200),
-            starts: std::sync::atomic::AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join(format!("{name}.log")))?;
+        let log = std::fs::File::options().create(true).append(true).open(self.log(name))?;
         let mut command = self.base();
         command.args(["worker", name.trim_end_matches("-2")]);
         if let Some(guard) = self.ablation {
@@ -168,12 +163,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// How often a worker has been started.
-    pub(crate) async fn starts(&self, name: &str) -> u64 {
-        let workers = self.workers.lock().await;
-        workers
-            .get(name)
-            .map_or(0, |worker| worker.starts.load(std::sync::atomic::Ordering::SeqCst))
+    /// How often a worker has killed itself at a step, as it wrote into its log.
+    pub(crate) fn hits(&self, name: &str, point: &str) -> usize {
+        let log = std::fs::read(self.log(name)).unwrap_or_default();
+        let wanted = format!("killed at {point}");
+        String::from_utf8_lossy(&log).lines().filter(|line| *line == wanted).count()
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
     }
 
     /// Kills a worker with SIGKILL; it comes back after `pause_ms`, perhaps armed with a failpoint.
@@ -240,7 +238,6 @@ async fn keep(worker: Arc<Worker>, mut command: Command, log: std::fs::File) {
         };
         let (Ok(out), Ok(err)) = (log.try_clone(), log.try_clone()) else { return };
         let Ok(mut child) = command.stdout(out).stderr(err).spawn() else { return };
-        worker.starts.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         set(&worker, &child);
         tokio::select! {
             _ = child.wait() => {}

@@ -35,7 +35,7 @@ pub(crate) async fn run(cluster: &Cluster, plan: &Plan, load: &Load) -> Result<K
         }
     };
     let enough = async {
-        while !load.is_enough() && Instant::now() < end {
+        while !load.is_enough().await && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -98,19 +98,18 @@ async fn lane(
             };
             // Every third time longer than the stream remembers ids.
             let pause = if round % 3 == 2 { 1500 } else { random.random_range(50..300) };
-            cluster.kill(worker, pause, Some((point, hits))).await;
-            // Killed by us now, started armed, killed by itself, started again: two more starts.
-            let target = cluster.starts(worker).await + 2;
-            let patience = Instant::now() + Duration::from_secs(30);
-            while cluster.starts(worker).await < target && Instant::now() < patience.min(end) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            if cluster.starts(worker).await >= target {
-                *kills.entry(format!("{worker} at {point}")).or_default() += 1;
-            } else if Instant::now() >= end {
-                return kills;
+            // Again where another kill came first, or the step was not reached in time.
+            while cluster.hits(worker, point) <= round && Instant::now() < end {
+                cluster.kill(worker, pause, Some((point, hits))).await;
+                let patience = Instant::now() + Duration::from_secs(15);
+                while cluster.hits(worker, point) <= round && Instant::now() < patience.min(end) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
             }
         }
+    }
+    for point in &points {
+        kills.insert(format!("{worker} at {point}"), cluster.hits(worker, point));
     }
     kills
 }
@@ -121,7 +120,7 @@ async fn random(cluster: &Cluster, plan: &Plan, load: &Load, end: Instant) -> Ki
     let mut kills = Kills::new();
     let victims = ["orchestrator-2", "nats-server", "postgres", "inference", "tools", "memory"];
     let mut turn = 0;
-    while (!load.is_enough() || turn < victims.len()) && Instant::now() < end {
+    while (!load.is_enough().await || turn < victims.len()) && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(700..2500))).await;
         let victim = victims[turn % victims.len()];
         turn += 1;
@@ -141,7 +140,7 @@ async fn pauses(cluster: &Cluster, plan: &Plan, load: &Load, end: Instant) -> Ki
     let mut random = StdRng::seed_from_u64(plan.seed ^ 0xaaaa);
     let mut kills = Kills::new();
     let mut turn = 0_usize;
-    while (!load.is_enough() || turn < 3) && Instant::now() < end {
+    while (!load.is_enough().await || turn < 3) && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.random_range(500..1500))).await;
         let who = ["orchestrator-2", "orchestrator"][turn % 2];
         // The named kills wait for the first orchestrator to move; pause it only without them.

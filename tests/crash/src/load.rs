@@ -66,9 +66,10 @@ impl Load {
         Self { shared, clients }
     }
 
-    /// Whether as many requests were made as wanted.
-    pub(crate) fn is_enough(&self) -> bool {
-        self.shared.asked.load(Ordering::SeqCst) >= self.shared.wanted
+    /// Whether as many requests were promised as wanted.
+    pub(crate) async fn is_enough(&self) -> bool {
+        let promised = self.shared.promised.lock().await;
+        promised.web.len() + promised.telegram.len() + promised.osc.len() >= self.shared.wanted
     }
 
     /// Ends the load: what has been asked is still seen through.
@@ -150,6 +151,9 @@ async fn osc(shared: Arc<Shared>, server: SocketAddr, key: String, client: usize
                 session = call(&socket, server, "/nexus/1/hello", hello, "/nexus/1/welcome")
                     .await
                     .and_then(first_text);
+                if session.is_none() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
                 continue;
             }
             let Some(name) = session.clone() else { continue };
@@ -163,7 +167,10 @@ async fn osc(shared: Arc<Shared>, server: SocketAddr, key: String, client: usize
                     break;
                 }
                 // The adapter was killed, or has forgotten us: say hello again.
-                None => session = None,
+                None => {
+                    session = None;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
             }
         }
         pace().await;

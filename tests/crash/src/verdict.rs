@@ -39,6 +39,8 @@ pub struct Verdict {
     pub unaccounted: u64,
     /// Allowed: Telegram has no idempotency key for sends.
     repeated_sends: usize,
+    /// Steps that were not hit as often as planned.
+    incomplete: usize,
     notes: Vec<String>,
 }
 
@@ -48,7 +50,7 @@ impl Verdict {
     pub fn holds(&self) -> bool {
         self.lost + self.failed + self.second_decisions + self.second_replies + self.wrong_effects
             == 0
-            && self.mismatches + self.dead == 0
+            && self.mismatches + self.dead + self.incomplete == 0
             && self.unaccounted == 0
     }
 
@@ -110,6 +112,13 @@ pub(crate) async fn judge(
     let ledger: Value = serde_json::from_str(&ledger).unwrap_or_default();
     verdict.unaccounted = ledger["total"]["unaccounted"].as_u64().unwrap_or(1);
     let mut texts = BTreeSet::new();
+    let named = |what: &str| !what.ends_with("at random") && !what.contains("paused");
+    let missed =
+        verdict.kills.iter().filter(|(what, count)| named(what) && **count < plan.kills).count();
+    if missed > 0 && plan.ablation.is_none() {
+        verdict.notes.push(format!("{missed} steps were not hit as often as planned"));
+    }
+    verdict.incomplete = missed;
     verdict.repeated_sends = cluster
         .bot
         .sent()

@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::support::{bus, fresh, json as body, kind, lines, read, shared, stored, subject, succeeded, up, until};
+use crate::support::{
+    bus, fresh, json as body, kind, lines, read, shared, stored, subject, succeeded, until, up,
+};
 use crate::web_client::{WebClient, events};
 
 /// An installation with a provider that does what it is told, and one that is gone.
-async fn with_providers() -> &'static (Nexus, MockLlm) {
+pub(crate) async fn with_providers() -> &'static (Nexus, MockLlm) {
     static SHARED: OnceCell<(Nexus, MockLlm)> = OnceCell::const_new();
     SHARED
         .get_or_init(|| async {
@@ -25,13 +27,15 @@ async fn with_providers() -> &'static (Nexus, MockLlm) {
                 ..mockllm::Options::default()
             };
             let mock = MockLlm::start(options).unwrap();
-            let models = r#"["mock-plain", "mock-tool", "mock-hang", "mock-e400", "mock-e500"]"#;
+            let models = r#"["mock-plain", "mock-tool", "mock-hang", "mock-plain-tok20-itl40", "mock-e400", "mock-e500"]"#;
             let provider = |url: &str, models: &str| format!("kind = \"openai-chat\"\nbase_url = \"{url}\"\nmodels = {models}\n");
             let hasty = "name = \"hasty\"\ninstructions = \"Hurry.\"\nmodel = \"mock/mock-hang\"\n[limits]\ninference_ms = 1000\n";
             let options = Options::default()
                 .file("providers/mock.toml", provider(&mock.url(), models))
                 .file("providers/gone.toml", provider("http://127.0.0.1:1/v1", r#"["gone-1"]"#))
                 .file("agents/hasty.toml", hasty)
+                .file("agents/waiting.toml", hasty.replace("hasty", "waiting").replace("1000", "60000"))
+                .file("agents/slow.toml", "name = \"slow\"\ninstructions = \"Take your time.\"\nmodel = \"mock/mock-plain-tok20-itl40\"\n")
                 .env("NEXUS_INFERENCE__DEFAULT_MODEL", "demo/demo");
             (up(options).await, mock)
         })
@@ -59,14 +63,21 @@ async fn letters(nexus: &Nexus, end: &str) -> Vec<Value> {
 
 /// An envelope as an adapter makes it.
 fn request(tenant: TenantId, conversation: &str) -> Event<IncomingRequest> {
-    let metadata = Metadata::at(tenant, Token::encode("web").unwrap(), Token::encode(conversation).unwrap());
+    let metadata =
+        Metadata::at(tenant, Token::encode("web").unwrap(), Token::encode(conversation).unwrap());
     let (id, now) = (Uuid::now_v7(), jiff::Timestamp::now().into());
-    Event::new(id, id, metadata, now, IncomingRequest { text: "hello".to_owned(), history: None, model: None })
+    Event::new(
+        id,
+        id,
+        metadata,
+        now,
+        IncomingRequest { text: "hello".to_owned(), history: None, model: None },
+    )
 }
 
 #[tokio::test]
 async fn what_is_no_envelope_becomes_a_dead_letter_with_its_reason_and_the_conversation_goes_on() {
-    let nexus = shared().await;
+    let (nexus, _) = with_providers().await;
     let bus = bus(nexus).await;
     let good = String::from_utf8(request(LOCAL_TENANT, "x").encode()).unwrap();
     let wrong: [Vec<u8>; 6] = [
@@ -81,11 +92,12 @@ async fn what_is_no_envelope_becomes_a_dead_letter_with_its_reason_and_the_conve
         let conversation = fresh("malformed");
         let subject = subject(EventType::RequestsIncoming, "web", &conversation);
         bus.publish_bytes(subject, Uuid::now_v7(), bytes.clone().into()).await.unwrap();
-        let letter = until(&format!("the letter of {:?}", String::from_utf8_lossy(&bytes)), async || {
-            let letters = letters(nexus, &conversation).await;
-            letters.into_iter().find(|letter| letter["worker"] == "orchestrator")
-        })
-        .await;
+        let letter =
+            until(&format!("the letter of {:?}", String::from_utf8_lossy(&bytes)), async || {
+                let letters = letters(nexus, &conversation).await;
+                letters.into_iter().find(|letter| letter["worker"] == "orchestrator")
+            })
+            .await;
         assert_eq!(letter["code"], "malformed");
         assert!(!letter["reason"].as_str().unwrap().is_empty(), "{letter}");
         let frames = WebClient::hello(nexus).await.answer(&conversation, "hello").await;
@@ -95,7 +107,7 @@ async fn what_is_no_envelope_becomes_a_dead_letter_with_its_reason_and_the_conve
 
 #[tokio::test]
 async fn an_envelope_on_the_subject_of_another_tenant_is_not_obeyed() {
-    let nexus = shared().await;
+    let (nexus, _) = with_providers().await;
     let (bus, conversation) = (bus(nexus).await, fresh("spoofed"));
     let event = request(crate::support::OTHER_TENANT, &conversation);
     let subject = subject(EventType::RequestsIncoming, "web", &conversation);
@@ -113,7 +125,8 @@ async fn an_envelope_on_the_subject_of_another_tenant_is_not_obeyed() {
 async fn an_unknown_type_is_skipped() {
     let nexus = shared().await;
     let (bus, conversation) = (bus(nexus).await, fresh("unknown-type"));
-    let strange = subject(EventType::RequestsIncoming, "web", &conversation).replace("requests.incoming", "requests.dreamt");
+    let strange = subject(EventType::RequestsIncoming, "web", &conversation)
+        .replace("requests.incoming", "requests.dreamt");
     bus.publish_bytes(strange, Uuid::now_v7(), "{}".into()).await.unwrap();
     let frames = WebClient::hello(nexus).await.answer(&conversation, "hello").await;
     assert_eq!(frames.last().unwrap()["outcome"], "answered");
@@ -134,7 +147,11 @@ async fn a_request_of_an_unknown_tenant_fails_visibly() {
     })
     .await;
     let outcome = &reply["payload"]["outcome"];
-    assert_eq!((&outcome["status"], &outcome["code"]), (&json!("failed"), &json!("unknown_tenant")), "{reply}");
+    assert_eq!(
+        (&outcome["status"], &outcome["code"]),
+        (&json!("failed"), &json!("unknown_tenant")),
+        "{reply}"
+    );
 }
 
 #[tokio::test]
@@ -142,9 +159,11 @@ async fn a_wrong_or_missing_key_is_401() {
     let nexus = shared().await;
     let client = nexus_bench::http_client().unwrap();
     for path in ["models", "chat/completions"] {
-        for key in [None, Some(""), Some("nx_wrong"), Some("sk-something"), Some("nx_' OR 1=1 --")] {
+        for key in [None, Some(""), Some("nx_wrong"), Some("sk-something"), Some("nx_' OR 1=1 --")]
+        {
             let url = format!("{}/v1/{path}", nexus.http());
-            let request = if path == "models" { client.get(url) } else { client.post(url).body("{}") };
+            let request =
+                if path == "models" { client.get(url) } else { client.post(url).body("{}") };
             let request = match key {
                 Some(key) => request.bearer_auth(key),
                 None => request,
@@ -171,7 +190,9 @@ async fn a_body_that_is_no_request_is_400_and_says_why() {
         b"{\"model\":\"nexus/assistant\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":2}",
     ];
     for body in bodies {
-        let request = client.post(format!("{}/v1/chat/completions", nexus.http())).bearer_auth(nexus.key().unwrap());
+        let request = client
+            .post(format!("{}/v1/chat/completions", nexus.http()))
+            .bearer_auth(nexus.key().unwrap());
         let answer = request.body(body).send().await.unwrap();
         assert_eq!(answer.status(), 400, "{}", String::from_utf8_lossy(body));
         let error: Value = answer.json().await.unwrap();
@@ -186,18 +207,29 @@ async fn a_message_that_is_too_long_is_refused_with_the_limit() {
     // Over the limit of a message, then over that of a body.
     for bytes in [200_000, 2_000_000] {
         let client = nexus_bench::http_client().unwrap();
-        let request = client.post(format!("{}/v1/chat/completions", nexus.http())).bearer_auth(nexus.key().unwrap());
+        let request = client
+            .post(format!("{}/v1/chat/completions", nexus.http()))
+            .bearer_auth(nexus.key().unwrap());
         let message = json!({ "role": "user", "content": "x".repeat(bytes) });
         let request = request.header("x-conversation-id", &conversation);
-        let answer = request.json(&json!({ "model": "nexus/assistant", "messages": [message] })).send().await.unwrap();
+        let answer = request
+            .json(&json!({ "model": "nexus/assistant", "messages": [message] }))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 413, "{bytes} bytes");
-        let error: Value = serde_json::from_str(&answer.text().await.unwrap()).expect("an error as OpenAI's clients read it");
+        let error: Value = serde_json::from_str(&answer.text().await.unwrap())
+            .expect("an error as OpenAI's clients read it");
         assert_eq!(error["error"]["code"], "text_too_long", "{bytes} bytes: {error}");
     }
     let mut client = WebClient::hello(nexus).await;
     client.ask("1", &conversation, &"x".repeat(200_000)).await;
     let refused = client.next().await;
-    assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("text_too_long")), "{refused}");
+    assert_eq!(
+        (&refused["type"], &refused["code"]),
+        (&json!("error"), &json!("text_too_long")),
+        "{refused}"
+    );
     let frames = client.answer(&conversation, "hello").await;
     assert_eq!(frames.last().unwrap()["outcome"], "answered");
 }
@@ -214,7 +246,11 @@ async fn an_unknown_model_is_404_and_those_that_there_are_are_named() {
     let (nexus, _) = with_providers().await;
     for model in ["gpt-unheard-of", "nexus/nobody", "mock/unheard-of", ""] {
         let (status, error) = complete(nexus, &fresh("model"), model, "hello").await;
-        assert_eq!((status, &error["error"]["code"]), (404, &json!("model_not_found")), "{model:?}: {error}");
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (404, &json!("model_not_found")),
+            "{model:?}: {error}"
+        );
         assert!(error["error"]["message"].as_str().unwrap().contains("nexus/assistant"), "{error}");
     }
 }
@@ -247,7 +283,10 @@ async fn a_provider_that_is_down_is_a_visible_failure_and_the_run_ends() {
         assert!(began.elapsed() < Duration::from_secs(30), "{model} took {:?}", began.elapsed());
         let stored = stored(&bus(nexus).await, "web", &conversation).await;
         let last = body(stored.last().unwrap());
-        assert_eq!((&last["type"], &last["payload"]["outcome"]["status"]), (&json!("requests.processed"), &json!("failed")));
+        assert_eq!(
+            (&last["type"], &last["payload"]["outcome"]["status"]),
+            (&json!("requests.processed"), &json!("failed"))
+        );
         let (status, _) = complete(nexus, &conversation, "mock/mock-plain", "and now?").await;
         assert_eq!(status, 200, "the conversation goes on after {model}");
     }
@@ -273,5 +312,9 @@ async fn an_unknown_agent_is_a_visible_failure() {
     client.send(json!({ "type": "ask", "id": "1", "conversation": conversation, "text": "hello", "agent": "nobody" })).await;
     let frames = client.frames_to("done").await;
     let done = frames.last().unwrap();
-    assert_eq!((&done["outcome"], &done["error"]["code"]), (&json!("failed"), &json!("unknown_agent")), "{done}");
+    assert_eq!(
+        (&done["outcome"], &done["error"]["code"]),
+        (&json!("failed"), &json!("unknown_agent")),
+        "{done}"
+    );
 }

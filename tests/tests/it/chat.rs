@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use nexus_contracts::{EventType, LOCAL_TENANT, Pattern};
 use serde_json::{Value, json};
 
+use crate::bad_input::with_providers;
 use crate::support::{OTHER_TENANT, bus, fresh, key_of, read, shared, stored};
 use crate::web_client::{WebClient, events, of_type, shown};
 
@@ -35,9 +36,11 @@ async fn an_answer_comes_through_a_tool_call_and_every_step_is_seen() {
     let mut wanted = RUN.to_vec();
     wanted.push("requests.processed");
     assert_eq!(events(&frames), wanted);
-    let tool = of_type(&frames, "event").into_iter().find(|frame| frame["event"] == "tools.execute");
+    let tool =
+        of_type(&frames, "event").into_iter().find(|frame| frame["event"] == "tools.execute");
     assert_eq!(tool.unwrap()["summary"]["tool"], "clock");
-    let result = of_type(&frames, "event").into_iter().find(|frame| frame["event"] == "tools.results");
+    let result =
+        of_type(&frames, "event").into_iter().find(|frame| frame["event"] == "tools.results");
     assert_eq!(result.unwrap()["summary"]["status"], "completed");
 
     let done = frames.last().unwrap();
@@ -75,7 +78,9 @@ async fn the_same_id_twice_is_one_run() {
     client.answer(&conversation, "hello").await;
 
     let stored = stored(&bus(nexus).await, "web", &conversation).await;
-    let count = |wanted: &str| stored.iter().filter(|message| crate::support::kind(message) == wanted).count();
+    let count = |wanted: &str| {
+        stored.iter().filter(|message| crate::support::kind(message) == wanted).count()
+    };
     assert_eq!((count("requests.incoming"), count("requests.processed")), (2, 2));
 }
 
@@ -87,7 +92,11 @@ async fn the_same_id_with_another_text_is_refused() {
     client.frames_to("done").await;
     client.ask("m1", &conversation, "something else").await;
     let refused = client.next().await;
-    assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!("id_reused")), "{refused}");
+    assert_eq!(
+        (&refused["type"], &refused["code"]),
+        (&json!("error"), &json!("id_reused")),
+        "{refused}"
+    );
     assert_eq!(refused["id"], "m1");
 }
 
@@ -111,9 +120,14 @@ async fn a_client_that_resumes_from_any_frame_gets_the_rest_without_gap_or_repea
         let mut joined = whole[..cut].to_vec();
         joined.extend(client.frames_to("caught_up").await);
         assert_eq!(shown(&joined), text, "cut before frame {cut}, cursor {cursor:?}");
-        let missing: Vec<&Value> = events.iter().filter(|frame| !lasting(&joined).contains(frame)).collect();
+        let missing: Vec<&Value> =
+            events.iter().filter(|frame| !lasting(&joined).contains(frame)).collect();
         assert_eq!(missing, Vec::<&Value>::new(), "cut before frame {cut}, cursor {cursor:?}");
-        assert_eq!(lasting(&joined).len(), events.len(), "cut before frame {cut}, cursor {cursor:?}: repeats");
+        assert_eq!(
+            lasting(&joined).len(),
+            events.len(),
+            "cut before frame {cut}, cursor {cursor:?}: repeats"
+        );
     }
 }
 
@@ -139,12 +153,19 @@ async fn a_client_that_loses_its_connection_during_a_run_gets_the_rest_without_g
         // The acceptance says that the question is stored, and the cursor is behind it.
         let first = if events(&frames).first() == Some(&RUN[0]) { 0 } else { 1 };
         assert_eq!(events(&frames), wanted[first..], "cut after {cut}");
-        let sequences: Vec<u64> = of_type(&frames, "event").iter().filter_map(|frame| frame["sequence"].as_u64()).collect();
+        let sequences: Vec<u64> = of_type(&frames, "event")
+            .iter()
+            .filter_map(|frame| frame["sequence"].as_u64())
+            .collect();
         let distinct: BTreeSet<u64> = sequences.iter().copied().collect();
         assert_eq!(sequences, Vec::from_iter(distinct), "cut after {cut}: in order, each once");
         let answer = frames.last().unwrap()["text"].as_str().unwrap();
         assert!(shown(&frames).ends_with(answer), "cut after {cut}: {:?}", shown(&frames));
-        assert_eq!(shown(&frames).matches("Tokyo").count(), answer.matches("Tokyo").count(), "cut after {cut}");
+        assert_eq!(
+            shown(&frames).matches("Tokyo").count(),
+            answer.matches("Tokyo").count(),
+            "cut after {cut}"
+        );
     }
 }
 
@@ -185,7 +206,11 @@ async fn a_bad_frame_is_an_error_and_the_connection_stays() {
     ] {
         client.send_text(frame).await;
         let error = client.next().await;
-        assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!(code)), "{frame}: {error}");
+        assert_eq!(
+            (&error["type"], &error["code"]),
+            (&json!("error"), &json!(code)),
+            "{frame}: {error}"
+        );
         assert!(!error["message"].as_str().unwrap().is_empty());
     }
     client.send_binary(b"\xff\xfe").await;
@@ -213,7 +238,9 @@ async fn a_cancelled_run_ends_as_cancelled_and_the_conversation_goes_on() {
     // The cancel is sent with the question, so it comes before the answer is complete or at once after it.
     client.ask("1", &conversation, TOKYO).await;
     let accepted = client.next().await;
-    client.send(json!({ "type": "cancel", "conversation": conversation, "run": accepted["run"] })).await;
+    client
+        .send(json!({ "type": "cancel", "conversation": conversation, "run": accepted["run"] }))
+        .await;
     let frames = client.frames_to("done").await;
     let done = frames.last().unwrap();
     let outcome = done["outcome"].as_str().unwrap();
@@ -221,7 +248,8 @@ async fn a_cancelled_run_ends_as_cancelled_and_the_conversation_goes_on() {
     let next = client.answer(&conversation, "hello").await;
     assert_eq!(next.last().unwrap()["outcome"], "answered");
     let stored = stored(&bus(nexus).await, "web", &conversation).await;
-    let replies = stored.iter().filter(|message| crate::support::kind(message) == "requests.processed");
+    let replies =
+        stored.iter().filter(|message| crate::support::kind(message) == "requests.processed");
     assert_eq!(replies.count(), 2, "one final word on each request");
 }
 
@@ -246,7 +274,8 @@ async fn a_tenant_does_not_see_the_conversations_of_another() {
     // Each has a request of its own under the same name.
     let all = read(&bus(nexus).await, Pattern::kind(EventType::RequestsIncoming)).await;
     let places = all.iter().filter(|message| message.subject.ends_with(&conversation));
-    let tenants: Vec<Value> = places.map(|message| crate::support::json(message)["metadata"]["tenant"].clone()).collect();
+    let tenants: Vec<Value> =
+        places.map(|message| crate::support::json(message)["metadata"]["tenant"].clone()).collect();
     assert_eq!(tenants, [json!(LOCAL_TENANT), json!(OTHER_TENANT)]);
 
     // Nor can one end the other's run.
@@ -275,4 +304,46 @@ async fn messages_sent_without_waiting_are_answered_in_order() {
         }
     }
     assert_eq!(accepted, done);
+}
+
+/// Asks an agent of the installation with scripted models.
+async fn ask_agent(client: &mut WebClient, agent: &str, conversation: &str) {
+    client.send(json!({ "type": "ask", "id": "1", "conversation": conversation, "text": "hello", "agent": agent })).await;
+}
+
+#[tokio::test]
+async fn an_answer_streams_in_pieces_and_a_cut_within_it_loses_and_repeats_nothing() {
+    let (nexus, _) = with_providers().await;
+    for cut in 1..8 {
+        let (mut client, conversation) = (WebClient::hello(nexus).await, fresh("pieces"));
+        ask_agent(&mut client, "slow", &conversation).await;
+        let mut frames = Vec::new();
+        while of_type(&frames, "delta").len() < cut {
+            frames.push(client.next().await);
+        }
+        drop(client);
+        let cursor = frames.last().unwrap()["cursor"].as_str().unwrap().to_owned();
+        let mut client = WebClient::hello(nexus).await;
+        client.follow(&conversation, &cursor).await;
+        frames.extend(client.frames_to("done").await);
+        let answer = frames.last().unwrap()["text"].as_str().unwrap();
+        assert!(answer.ends_with(" w19"), "{answer}");
+        assert_eq!(shown(&frames), answer, "cut after piece {cut}, cursor {cursor:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_model_is_cancelled_at_once() {
+    let (nexus, _) = with_providers().await;
+    let (mut client, conversation) = (WebClient::hello(nexus).await, fresh("waiting"));
+    ask_agent(&mut client, "waiting", &conversation).await;
+    let run = loop {
+        let frame = client.next().await;
+        if frame["event"] == "inference.request" {
+            break frame["run"].clone();
+        }
+    };
+    client.send(json!({ "type": "cancel", "conversation": conversation, "run": run })).await;
+    let frames = client.frames_to("done").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "cancelled", "{frames:?}");
 }

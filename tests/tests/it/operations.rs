@@ -22,7 +22,8 @@ async fn ask_prints_the_run_the_tool_call_and_the_answer() {
 async fn ask_goes_on_with_a_conversation() {
     let (nexus, conversation) = (shared().await, fresh("ask"));
     succeeded(nexus.run(&["ask", "I like plums.", "--conversation", &conversation]).await.unwrap());
-    let asked = nexus.run(&["ask", "what did I say?", "--conversation", &conversation, "--json"]).await;
+    let asked =
+        nexus.run(&["ask", "what did I say?", "--conversation", &conversation, "--json"]).await;
     let done = &lines(&succeeded(asked.unwrap()))[0];
     assert!(done["text"].as_str().unwrap().contains("I like plums."), "{done}");
     assert_eq!(done["outcome"], "answered");
@@ -87,13 +88,21 @@ async fn the_ledger_balances_and_has_its_documented_shape() {
     exited(1, nexus.run(&["ask", "hello", "--agent", "nobody"]).await.unwrap());
     let ledger = succeeded(nexus.run(&["ledger", "--json"]).await.unwrap());
     let ledger = lines(&ledger).remove(0);
-    let count = |name: &str| ledger["total"][name].as_u64().unwrap_or_else(|| panic!("{name} in {ledger}"));
+    let count =
+        |name: &str| ledger["total"][name].as_u64().unwrap_or_else(|| panic!("{name} in {ledger}"));
     assert!(count("answered") >= 1 && count("failed") >= 1, "{ledger}");
-    assert_eq!(count("accepted"), count("answered") + count("failed") + count("pending"), "{ledger}");
+    assert_eq!(
+        count("accepted"),
+        count("answered") + count("failed") + count("pending"),
+        "{ledger}"
+    );
     assert_eq!((count("unaccounted"), &ledger["second_replies"]), (0, &json!(0)));
 
     let table = text(&succeeded(nexus.run(&["ledger", "--since", "1h"]).await.unwrap()).stdout);
-    assert!(table.contains("UNACCOUNTED") && table.contains("web") && table.contains("total"), "{table}");
+    assert!(
+        table.contains("UNACCOUNTED") && table.contains("web") && table.contains("total"),
+        "{table}"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +111,8 @@ async fn a_key_is_shown_once_works_and_is_refused_after_its_revocation() {
     let (id, key) = key_of(nexus, OTHER_TENANT, "eve").await;
     let models = async || {
         let client = nexus_bench::http_client().unwrap();
-        let answer = client.get(format!("{}/v1/models", nexus.http())).bearer_auth(&key).send().await;
+        let answer =
+            client.get(format!("{}/v1/models", nexus.http())).bearer_auth(&key).send().await;
         answer.unwrap().status().as_u16()
     };
     assert_eq!(models().await, 200);
@@ -122,7 +132,8 @@ async fn a_key_is_shown_once_works_and_is_refused_after_its_revocation() {
 async fn the_local_key_is_readable_by_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     for file in ["local.key", "run/nexus.json"] {
-        let mode = std::fs::metadata(shared().await.data().join(file)).unwrap().permissions().mode();
+        let mode =
+            std::fs::metadata(shared().await.data().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
 }
@@ -132,7 +143,10 @@ async fn tail_shows_what_is_stored_as_it_is_stored() {
     let nexus = shared().await;
     // A second that looks back, so that nothing depends on when the first line comes.
     succeeded(nexus.run(&["ask", "echo tail me"]).await.unwrap());
-    let tail = nexus.place().start("tail", &["tail", "requests.incoming", "--since", "1h", "--json"]).unwrap();
+    let tail = nexus
+        .place()
+        .start("tail", &["tail", "requests.incoming", "--since", "1h", "--json"])
+        .unwrap();
     let seen = nexus.place().folder().join("tail.out");
     until("the request", async || {
         std::fs::read_to_string(&seen).unwrap().contains("echo tail me").then_some(())
@@ -140,18 +154,25 @@ async fn tail_shows_what_is_stored_as_it_is_stored() {
     .await;
     let (mut client, conversation) = (WebClient::hello(nexus).await, fresh("tail"));
     client.answer(&conversation, "echo and me").await;
-    until("the next", async || std::fs::read_to_string(&seen).unwrap().contains("echo and me").then_some(())).await;
+    until("the next", async || {
+        std::fs::read_to_string(&seen).unwrap().contains("echo and me").then_some(())
+    })
+    .await;
     tail.kill().unwrap();
-    let kinds: Vec<Value> = std::fs::read_to_string(&seen).unwrap().lines().map(|line| {
-        serde_json::from_str::<Value>(line).unwrap()["event"]["type"].clone()
-    }).collect();
+    let kinds: Vec<Value> = std::fs::read_to_string(&seen)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["event"]["type"].clone())
+        .collect();
     assert!(kinds.iter().all(|kind| kind == "requests.incoming"), "{kinds:?}");
 }
 
 #[tokio::test]
 async fn lists_show_agents_tools_and_models() {
     let nexus = shared().await;
-    for (command, wanted) in [("agents", "assistant"), ("tools", "calculator"), ("models", "demo/demo")] {
+    for (command, wanted) in
+        [("agents", "assistant"), ("tools", "calculator"), ("models", "demo/demo")]
+    {
         let shown = text(&succeeded(nexus.run(&[command]).await.unwrap()).stdout);
         assert!(shown.contains(wanted), "{command}: {shown}");
         let listed = succeeded(nexus.run(&[command, "--json"]).await.unwrap());
@@ -163,11 +184,18 @@ async fn lists_show_agents_tools_and_models() {
 async fn config_shows_every_setting_with_its_source_and_no_secret() {
     let nexus = shared().await;
     let shown = text(&succeeded(nexus.run(&["config", "show"]).await.unwrap()).stdout);
-    let row = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}:\n{shown}"));
+    let row = |key: &str| {
+        shown
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_else(|| panic!("{key}:\n{shown}"))
+    };
     assert!(row("gateway.listen").ends_with("environment"), "{}", row("gateway.listen"));
     assert!(row("durability").ends_with("default"), "{}", row("durability"));
     let flag = nexus.run(&["config", "show", "--data", "/tmp/elsewhere"]).await.unwrap();
-    assert!(text(&flag.stdout).lines().any(|line| line.starts_with("data ") && line.ends_with("flag")));
+    assert!(
+        text(&flag.stdout).lines().any(|line| line.starts_with("data ") && line.ends_with("flag"))
+    );
     let mut rows = lines(&succeeded(nexus.run(&["config", "show", "--json"]).await.unwrap()));
     rows.retain(|row| row["key"].as_str().unwrap().ends_with("_url"));
     assert!(rows.iter().all(|row| row["value"].is_null() || row["value"] == "***"), "{rows:?}");
@@ -181,9 +209,16 @@ async fn the_schemas_are_what_the_types_say() {
     let copy = nexus.place().folder().join("schemas");
     let copy_text = copy.display().to_string();
     succeeded(nexus.run(&["schema", "export", "--folder", &copy_text]).await.unwrap());
-    let file = std::fs::read_dir(&copy).unwrap().flatten().find(|entry| entry.path().is_file()).unwrap().path();
+    let file = std::fs::read_dir(&copy)
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.path().is_file())
+        .unwrap()
+        .path();
     std::fs::write(&file, "changed\n").unwrap();
-    let drift = text(&exited(1, nexus.run(&["schema", "check", "--folder", &copy_text]).await.unwrap()).stdout);
+    let drift = text(
+        &exited(1, nexus.run(&["schema", "check", "--folder", &copy_text]).await.unwrap()).stdout,
+    );
     assert!(drift.contains("-changed") && drift.contains("nexus schema export"), "{drift}");
 }
 
@@ -192,7 +227,9 @@ async fn health_readiness_and_metrics_are_served_without_a_key() {
     let nexus = shared().await;
     succeeded(nexus.run(&["ask", "hello"]).await.unwrap());
     let client = nexus_bench::http_client().unwrap();
-    for (path, wanted) in [("healthz", ""), ("readyz", "\"ready\":true"), ("metrics", "nexus_gateway_accepted_total")] {
+    for (path, wanted) in
+        [("healthz", ""), ("readyz", "\"ready\":true"), ("metrics", "nexus_gateway_accepted_total")]
+    {
         let answer = client.get(format!("{}/{path}", nexus.http())).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         let body = answer.text().await.unwrap();

@@ -47,10 +47,17 @@ impl Cluster {
         place.set("NEXUS_NATS_URL", servers.nats_url());
         place.set("NEXUS_DATABASE_URL", servers.database_url());
         succeeded(place.run(&["bus", "apply"]).await.unwrap());
-        let mut others = place.start("others", &["worker", "tools", "inference", "memory"]).unwrap();
+        let mut others =
+            place.start("others", &["worker", "tools", "inference", "memory"]).unwrap();
         others.ready().await.unwrap();
-        let mut cluster =
-            Self { place, servers, _lock: lock, _others: others, orchestrators: Vec::new(), started: 0 };
+        let mut cluster = Self {
+            place,
+            servers,
+            _lock: lock,
+            _others: others,
+            orchestrators: Vec::new(),
+            started: 0,
+        };
         for _ in 0..ORCHESTRATORS {
             cluster.start_orchestrator().await;
         }
@@ -73,20 +80,33 @@ impl Cluster {
 }
 
 fn request(conversation: &str, number: usize) -> Event<IncomingRequest> {
-    let metadata = Metadata::at(LOCAL_TENANT, Token::encode("web").unwrap(), Token::encode(conversation).unwrap());
+    let metadata = Metadata::at(
+        LOCAL_TENANT,
+        Token::encode("web").unwrap(),
+        Token::encode(conversation).unwrap(),
+    );
     let (id, now) = (Uuid::now_v7(), jiff::Timestamp::now().into());
     // Every third has a tool round, so that runs differ in length.
-    let text = if number.is_multiple_of(3) { format!("calculate {number} + 1") } else { format!("message {number}") };
+    let text = if number.is_multiple_of(3) {
+        format!("calculate {number} + 1")
+    } else {
+        format!("message {number}")
+    };
     Event::new(id, id, metadata, now, IncomingRequest { text, history: None, model: None })
 }
 
 /// Sends everything at once: many conversations side by side, each in its order.
-async fn send_all(bus: &Bus, conversations: usize, messages: usize) -> BTreeMap<String, Vec<String>> {
+async fn send_all(
+    bus: &Bus,
+    conversations: usize,
+    messages: usize,
+) -> BTreeMap<String, Vec<String>> {
     let mut asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for number in 0..messages {
         let round = (0..conversations).map(|conversation| format!("ordering-{conversation}"));
-        let events: Vec<(String, Event<IncomingRequest>)> =
-            round.map(|conversation| (conversation.clone(), request(&conversation, number))).collect();
+        let events: Vec<(String, Event<IncomingRequest>)> = round
+            .map(|conversation| (conversation.clone(), request(&conversation, number)))
+            .collect();
         let stored = events.iter().map(|(_, event)| bus.publish(event));
         for stored in futures_util::future::join_all(stored).await {
             stored.unwrap();
@@ -107,15 +127,21 @@ async fn conversations_are_answered_in_order_while_orchestrators_die() {
 
     let total = conversations * messages;
     let pattern = Pattern::kind(EventType::RequestsProcessed);
-    let mut reader = Reader::open(&bus, EVENTS, Filter::Patterns(vec![pattern]), Start::First).await.unwrap();
+    let mut reader =
+        Reader::open(&bus, EVENTS, Filter::Patterns(vec![pattern]), Start::First).await.unwrap();
     let (mut answered, mut seen, mut kills) = (BTreeMap::<String, Vec<String>>::new(), 0, 0);
     let began = Instant::now();
     while seen < total {
         let reply = tokio::time::timeout(STUCK, reader.next()).await;
-        let reply = json(&reply.unwrap_or_else(|_| panic!("{seen} of {total} after {kills} kills")).unwrap());
+        let reply = json(
+            &reply.unwrap_or_else(|_| panic!("{seen} of {total} after {kills} kills")).unwrap(),
+        );
         assert_eq!(reply["payload"]["outcome"]["status"], "answered", "{reply}");
         let conversation = reply["metadata"]["conversation"].as_str().unwrap().to_owned();
-        answered.entry(conversation).or_default().push(reply["payload"]["request"].as_str().unwrap().to_owned());
+        answered
+            .entry(conversation)
+            .or_default()
+            .push(reply["payload"]["request"].as_str().unwrap().to_owned());
         seen += 1;
         // Spread over the work, and none at its end.
         if kills < 2 * ORCHESTRATORS && seen > (kills + 1) * total / (2 * ORCHESTRATORS + 1) {
@@ -128,8 +154,13 @@ async fn conversations_are_answered_in_order_while_orchestrators_die() {
     for (conversation, asked) in &asked {
         assert_eq!(&answered[conversation], asked, "{conversation}");
     }
-    let ledger: Value = lines(&succeeded(cluster.place.run(&["ledger", "--json"]).await.unwrap())).remove(0);
-    assert_eq!((&ledger["total"]["answered"], &ledger["second_replies"]), (&total.into(), &0.into()), "{ledger}");
+    let ledger: Value =
+        lines(&succeeded(cluster.place.run(&["ledger", "--json"]).await.unwrap())).remove(0);
+    assert_eq!(
+        (&ledger["total"]["answered"], &ledger["second_replies"]),
+        (&total.into(), &0.into()),
+        "{ledger}"
+    );
     succeeded(cluster.place.run(&["replay", "--since", "1h", "--verify"]).await.unwrap());
     cluster.orchestrators.clear();
     cluster.servers.stop().await;

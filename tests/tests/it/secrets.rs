@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nexus_bus::{CHUNKS, DEAD, EVENTS, Filter, Reader, Start};
 use nexus_contracts::EventType;
-use nexus_testkit::process::{Options, Place};
+use nexus_testkit::process::{Nexus, Options, Place};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use crate::support::{bus, exited, fresh, shared, subject, succeeded, text, until, up};
@@ -33,6 +33,34 @@ fn contains(bytes: &[u8], needle: &str) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }
 
+/// Uses both keys, rightly and wrongly, in every way that could leave a trace.
+async fn use_keys(nexus: &Nexus) {
+    let key = nexus.key().unwrap();
+    let (mut client, conversation) = (WebClient::hello(nexus).await, fresh("secrets"));
+    client.answer(&conversation, "what time is it in Tokyo?").await;
+    succeeded(nexus.run(&["ask", "hello"]).await.unwrap());
+    let http = nexus_bench::http_client().unwrap();
+    let body = r#"{"model":"openai/gpt","messages":[{"role":"user","content":"hello"}]}"#;
+    let request = http.post(format!("{}/v1/chat/completions", nexus.http())).bearer_auth(&key);
+    let failed =
+        request.header("content-type", "application/json").body(body).send().await.unwrap();
+    assert!(failed.status().is_server_error(), "{}", failed.status());
+    let wrong = http
+        .get(format!("{}/v1/models", nexus.http()))
+        .bearer_auth(format!("{key}x"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(wrong.status(), 401);
+    let dead = subject(EventType::RequestsIncoming, "web", &conversation);
+    bus(nexus).await.publish_bytes(dead, uuid::Uuid::now_v7(), "x".into()).await.unwrap();
+    until("a dead letter", async || {
+        let list = nexus.run(&["dead", "list"]).await.unwrap();
+        text(&list.stdout).contains("malformed").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn no_key_is_in_any_stream_table_file_or_log_line() {
     // A provider that refuses the connection, so that the key is used and its failure is told.
@@ -45,24 +73,8 @@ async fn no_key_is_in_any_stream_table_file_or_log_line() {
     let nexus = up(options).await;
     let key = nexus.key().unwrap();
 
-    let (mut client, conversation) = (WebClient::hello(&nexus).await, fresh("secrets"));
-    client.answer(&conversation, "what time is it in Tokyo?").await;
-    succeeded(nexus.run(&["ask", "hello"]).await.unwrap());
-    let http = nexus_bench::http_client().unwrap();
-    let body = r#"{"model":"openai/gpt","messages":[{"role":"user","content":"hello"}]}"#;
-    let request = http.post(format!("{}/v1/chat/completions", nexus.http())).bearer_auth(&key);
-    let failed = request.header("content-type", "application/json").body(body).send().await.unwrap();
-    assert!(failed.status().is_server_error(), "{}", failed.status());
-    let wrong = http.get(format!("{}/v1/models", nexus.http())).bearer_auth(format!("{key}x")).send().await.unwrap();
-    assert_eq!(wrong.status(), 401);
-    let dead = subject(EventType::RequestsIncoming, "web", &conversation);
-    let bus = bus(&nexus).await;
-    bus.publish_bytes(dead, uuid::Uuid::now_v7(), "x".into()).await.unwrap();
-    until("a dead letter", async || {
-        let list = nexus.run(&["dead", "list"]).await.unwrap();
-        text(&list.stdout).contains("malformed").then_some(())
-    })
-    .await;
+    use_keys(&nexus).await;
+    let (bus, http) = (bus(&nexus).await, nexus_bench::http_client().unwrap());
 
     let mut found = Vec::new();
     let mut look = |place: String, bytes: &[u8]| {
@@ -73,7 +85,8 @@ async fn no_key_is_in_any_stream_table_file_or_log_line() {
         }
     };
     for stream in [EVENTS, DEAD, CHUNKS, "KV_CONFIG", "KV_TOOLS", "KV_CHECKPOINTS", "KV_CURSORS"] {
-        let mut reader = Reader::open(&bus, stream, Filter::Everything, Start::First).await.unwrap();
+        let mut reader =
+            Reader::open(&bus, stream, Filter::Everything, Start::First).await.unwrap();
         let mut messages = 0;
         while reader.pending() > 0 {
             // A checkpoint's or setting's subject is no conversation's, its bytes are read all the same.
@@ -81,14 +94,18 @@ async fn no_key_is_in_any_stream_table_file_or_log_line() {
             look(format!("{stream} {}", message.sequence), &message.bytes);
             messages += 1;
         }
-        assert!(messages > 0 || !matches!(stream, "EVENTS" | "DEAD" | "KV_CONFIG"), "{stream} is empty");
+        assert!(
+            messages > 0 || !matches!(stream, "EVENTS" | "DEAD" | "KV_CONFIG"),
+            "{stream} is empty"
+        );
     }
     for command in [["config", "show"], ["bus", "plan"], ["doctor", "--json"], ["keys", "list"]] {
         let shown = nexus.run(&command).await.unwrap();
         look(format!("{command:?}"), &[shown.stdout, shown.stderr].concat());
     }
     look("the database".to_owned(), &dump(&nexus.database_url().unwrap()).await);
-    let metrics = http.get(format!("{}/metrics", nexus.http())).send().await.unwrap().bytes().await.unwrap();
+    let metrics =
+        http.get(format!("{}/metrics", nexus.http())).send().await.unwrap().bytes().await.unwrap();
     look("the metrics".to_owned(), &metrics);
 
     // Stopped, everything that was written is on disk.
@@ -103,7 +120,11 @@ async fn no_key_is_in_any_stream_table_file_or_log_line() {
         if path.ends_with("up-1.out") {
             // The one place where the key is shown, on purpose.
             let shown = text(&bytes);
-            bytes = shown.lines().filter(|line| !line.starts_with("open ")).collect::<String>().into_bytes();
+            bytes = shown
+                .lines()
+                .filter(|line| !line.starts_with("open "))
+                .collect::<String>()
+                .into_bytes();
         }
         look(path.display().to_string(), &bytes);
     }
@@ -133,7 +154,8 @@ async fn dump(url: &str) -> Vec<u8> {
 #[tokio::test]
 async fn an_unknown_key_in_the_environment_is_not_an_error_but_an_unknown_setting_is() {
     let nexus = shared().await;
-    let options = Options::default().env("NEXUS_GATEWAY__NO_SUCH", "1").env("SOME_OTHER_KEY", CANARY);
+    let options =
+        Options::default().env("NEXUS_GATEWAY__NO_SUCH", "1").env("SOME_OTHER_KEY", CANARY);
     let place = Place::new(&options).unwrap();
     let error = text(&exited(2, place.run(&["config", "show"]).await.unwrap()).stderr);
     assert!(error.contains("no_such") && !error.contains(CANARY), "{error}");

@@ -4,7 +4,9 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use nexus_bus::{Bus, EVENTS, Filter, Message, Reader, Start};
-use nexus_contracts::{EventType, LOCAL_TENANT, Metadata, Pattern, StoredSubject, Subject, TenantId, Token};
+use nexus_contracts::{
+    EventType, LOCAL_TENANT, Metadata, Pattern, StoredSubject, Subject, TenantId, Token,
+};
 use nexus_testkit::process::{Nexus, Options};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -61,7 +63,8 @@ pub(crate) async fn bus(nexus: &Nexus) -> Bus {
 /// A key of a tenant's user.
 pub(crate) async fn key_of(nexus: &Nexus, tenant: TenantId, user: &str) -> (String, String) {
     let tenant = tenant.to_string();
-    let made = nexus.run(&["keys", "create", "test", "--user", user, "--tenant", &tenant, "--json"]).await;
+    let made =
+        nexus.run(&["keys", "create", "test", "--user", user, "--tenant", &tenant, "--json"]).await;
     let made: Value = serde_json::from_slice(&succeeded(made.unwrap()).stdout).unwrap();
     (made["id"].as_str().unwrap().to_owned(), made["key"].as_str().unwrap().to_owned())
 }
@@ -75,7 +78,13 @@ pub(crate) fn succeeded(output: Output) -> Output {
 /// The output of a command that has to exit with this code.
 #[track_caller]
 pub(crate) fn exited(code: i32, output: Output) -> Output {
-    assert_eq!(output.status.code(), Some(code), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{}\n{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     output
 }
 
@@ -90,7 +99,8 @@ pub(crate) fn lines(output: &Output) -> Vec<Value> {
 
 /// Everything that is stored of a conversation in a channel of the local tenant.
 pub(crate) async fn stored(bus: &Bus, channel: &str, conversation: &str) -> Vec<Message> {
-    let (channel, conversation) = (Token::encode(channel).unwrap(), Token::encode(conversation).unwrap());
+    let (channel, conversation) =
+        (Token::encode(channel).unwrap(), Token::encode(conversation).unwrap());
     let pattern = Pattern::conversation(LOCAL_TENANT, &channel, &conversation);
     read(bus, pattern).await
 }
@@ -113,6 +123,7 @@ pub(crate) fn json(message: &Message) -> Value {
 
 /// Where an event of the local tenant is published.
 pub(crate) fn subject(kind: EventType, channel: &str, conversation: &str) -> String {
-    let (channel, conversation) = (Token::encode(channel).unwrap(), Token::encode(conversation).unwrap());
+    let (channel, conversation) =
+        (Token::encode(channel).unwrap(), Token::encode(conversation).unwrap());
     Subject::of(kind, &Metadata::at(LOCAL_TENANT, channel, conversation)).to_string()
 }

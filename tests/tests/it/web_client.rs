@@ -47,11 +47,13 @@ impl WebClient {
     }
 
     pub(crate) async fn ask(&mut self, id: &str, conversation: &str, text: &str) {
-        self.send(json!({ "type": "ask", "id": id, "conversation": conversation, "text": text })).await;
+        self.send(json!({ "type": "ask", "id": id, "conversation": conversation, "text": text }))
+            .await;
     }
 
     pub(crate) async fn follow(&mut self, conversation: &str, cursor: &str) {
-        self.send(json!({ "type": "follow", "conversation": conversation, "cursor": cursor })).await;
+        self.send(json!({ "type": "follow", "conversation": conversation, "cursor": cursor }))
+            .await;
     }
 
     /// The next frame but heartbeats.
@@ -65,7 +67,8 @@ impl WebClient {
     /// The next frame, or the code with which the connection was closed.
     pub(crate) async fn next_or_close(&mut self) -> Result<Value, Option<u16>> {
         loop {
-            let message = tokio::time::timeout(LIMIT, self.socket.next()).await.expect("no frame in time");
+            let message =
+                tokio::time::timeout(LIMIT, self.socket.next()).await.expect("no frame in time");
             match message {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(text.as_str()).unwrap();
@@ -73,7 +76,9 @@ impl WebClient {
                         return Ok(frame);
                     }
                 }
-                Some(Ok(Message::Close(reason))) => return Err(reason.map(|reason| reason.code.into())),
+                Some(Ok(Message::Close(reason))) => {
+                    return Err(reason.map(|reason| reason.code.into()));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),
             }

@@ -75,7 +75,12 @@ impl Place {
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(binary()?);
-        command.args(arguments).current_dir(&self.folder).env_clear().envs(&self.env).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .current_dir(&self.folder)
+            .env_clear()
+            .envs(&self.env)
+            .stdin(Stdio::null());
         Ok(command)
     }
 
@@ -85,7 +90,8 @@ impl Place {
     /// When it cannot be started or does not end within a minute.
     pub async fn run(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = tokio::process::Command::from(self.command(arguments)?);
-        let output = tokio::time::timeout(Duration::from_secs(60), command.kill_on_drop(true).output());
+        let output =
+            tokio::time::timeout(Duration::from_secs(60), command.kill_on_drop(true).output());
         Ok(output.await.with_context(|| format!("nexus {arguments:?} does not end"))??)
     }
 
@@ -94,7 +100,8 @@ impl Place {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&self, name: &str, arguments: &[&str]) -> Result<Running> {
-        let (stdout, stderr) = (self.folder.join(format!("{name}.out")), self.folder.join(format!("{name}.err")));
+        let (stdout, stderr) =
+            (self.folder.join(format!("{name}.out")), self.folder.join(format!("{name}.err")));
         let mut command = self.command(arguments)?;
         command.stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
         let child = command.spawn().context("starting nexus")?;
@@ -166,7 +173,8 @@ impl Running {
     /// # Errors
     /// When the process has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         Ok(kill_process(pid, signal)?)
     }
 }

@@ -4,7 +4,7 @@ use nexus_testkit::process::{Options, repository};
 use serde_json::json;
 
 use super::complete;
-use crate::support::{exited, fresh, lines, succeeded, text, up, until};
+use crate::support::{exited, fresh, lines, succeeded, text, until, up};
 use crate::web_client::{WebClient, of_type};
 
 /// EVENTS as it is described.
@@ -54,7 +54,11 @@ async fn a_full_store_refuses_and_says_so_and_loses_nothing() {
         (ledger["total"]["pending"] == 0).then_some(ledger)
     })
     .await;
-    assert_eq!((&ledger["total"]["failed"], &ledger["total"]["unaccounted"]), (&json!(0), &json!(0)), "{ledger}");
+    assert_eq!(
+        (&ledger["total"]["failed"], &ledger["total"]["unaccounted"]),
+        (&json!(0), &json!(0)),
+        "{ledger}"
+    );
     let frames = client.answer(&conversation, "hello").await;
     assert_eq!(frames.last().unwrap()["outcome"], "answered");
 }

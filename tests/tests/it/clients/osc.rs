@@ -21,7 +21,9 @@ impl Dump {
         let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let file = nexus.place().folder().join(format!("osc-{port}"));
         let mut dump = Command::new("oscdump");
-        dump.args(["-L", &port.to_string()]).stdout(File::create(&file).unwrap()).stderr(Stdio::null());
+        dump.args(["-L", &port.to_string()])
+            .stdout(File::create(&file).unwrap())
+            .stderr(Stdio::null());
         let process = dump.spawn().expect("oscdump is missing; scripts/test installs liblo-tools");
         Self { process, port, file }
     }
@@ -33,9 +35,16 @@ impl Dump {
 
     fn all(&self, beginning: &str) -> Vec<Vec<String>> {
         let heard = fs::read_to_string(&self.file).unwrap();
-        let lines = heard.lines().filter_map(|line| line.find("/nexus/").map(|at| line[at..].to_owned()));
+        let lines =
+            heard.lines().filter_map(|line| line.find("/nexus/").map(|at| line[at..].to_owned()));
         let ours = lines.filter(|line| line.starts_with(beginning));
-        ours.map(|line| line.split('"').filter(|part| !part.trim().is_empty()).map(|part| part.trim().to_owned()).collect()).collect()
+        ours.map(|line| {
+            line.split('"')
+                .filter(|part| !part.trim().is_empty())
+                .map(|part| part.trim().to_owned())
+                .collect()
+        })
+        .collect()
     }
 }
 
@@ -49,7 +58,9 @@ impl Drop for Dump {
 fn send(nexus: &Nexus, address: &str, arguments: &[&str]) {
     let mut send = Command::new("oscsend");
     send.args(["127.0.0.1", &nexus.osc_port().to_string(), address]).args(arguments);
-    assert!(send.status().expect("oscsend is missing; scripts/test installs liblo-tools").success());
+    assert!(
+        send.status().expect("oscsend is missing; scripts/test installs liblo-tools").success()
+    );
 }
 
 /// Says hello until somebody answers: oscdump may not listen yet. The session.
@@ -80,7 +91,8 @@ async fn a_conversation_over_osc_goes_from_hello_to_done() {
     let total: usize = done[2].parse().unwrap();
     let tokens = dump.all("/nexus/1/token");
     assert_eq!(tokens.len(), total);
-    let text: String = tokens.iter().map(|token| token.last().unwrap().as_str()).collect::<Vec<_>>().join(" ");
+    let text: String =
+        tokens.iter().map(|token| token.last().unwrap().as_str()).collect::<Vec<_>>().join(" ");
     assert!(text.contains("Tokyo"), "{text}");
 }
 

@@ -4,12 +4,14 @@ use nexus_contracts::{EventType, Pattern, Token};
 use nexus_testkit::bot_api::{self, BotApi};
 use nexus_testkit::process::{Options, Place};
 
-use crate::support::{LIMIT, bus, exited, json, read, succeeded, text, up, until};
+use crate::support::{LIMIT, bus, exited, json, read, succeeded, text, until, up};
 
 #[tokio::test]
 async fn each_update_is_one_request_and_one_answer_also_when_nexus_is_killed_between() {
     let api = BotApi::start(bot_api::Options::default()).await.unwrap();
-    let options = Options::default().env("TELEGRAM_BOT_TOKEN", api.token()).env("NEXUS_TELEGRAM_API", api.url());
+    let options = Options::default()
+        .env("TELEGRAM_BOT_TOKEN", api.token())
+        .env("NEXUS_TELEGRAM_API", api.url());
     let nexus = up(options).await;
 
     api.user_says(42, 7, "what time is it in Tokyo?");
@@ -21,11 +23,14 @@ async fn each_update_is_one_request_and_one_answer_also_when_nexus_is_killed_bet
     assert!(!text(&shown.stdout).contains(api.token()));
 
     let mut numbers = Vec::new();
-    for (round, said) in ["calculate 1+1", "calculate 20+2", "calculate 300+3"].into_iter().enumerate() {
+    for (round, said) in
+        ["calculate 1+1", "calculate 20+2", "calculate 300+3"].into_iter().enumerate()
+    {
         numbers.push(api.user_says(42, 7, said));
         // Killed after it has been asked for updates again: somewhere between request and answer.
         let calls = api.calls("getUpdates");
-        until("the adapter to go on", async || (api.calls("getUpdates") > calls).then_some(())).await;
+        until("the adapter to go on", async || (api.calls("getUpdates") > calls).then_some(()))
+            .await;
         nexus.kill().unwrap();
         nexus.restart().await.unwrap();
         let sent = api.wait_for_sent(42, round + 2, LIMIT).await;
@@ -35,14 +40,25 @@ async fn each_update_is_one_request_and_one_answer_also_when_nexus_is_killed_bet
         api.repeat_update(*number);
     }
     api.user_says(42, 7, "echo the end");
-    until("the last answer", async || api.sent().iter().any(|sent| sent.text.contains("the end")).then_some(())).await;
+    until("the last answer", async || {
+        api.sent().iter().any(|sent| sent.text.contains("the end")).then_some(())
+    })
+    .await;
 
     let telegram = Token::encode("telegram").unwrap();
     let bus = bus(&nexus).await;
     let requests = read(&bus, Pattern::kind_in(EventType::RequestsIncoming, &telegram)).await;
-    let texts: Vec<String> =
-        requests.iter().map(|message| json(message)["payload"]["text"].as_str().unwrap().to_owned()).collect();
-    let wanted = ["what time is it in Tokyo?", "calculate 1+1", "calculate 20+2", "calculate 300+3", "echo the end"];
+    let texts: Vec<String> = requests
+        .iter()
+        .map(|message| json(message)["payload"]["text"].as_str().unwrap().to_owned())
+        .collect();
+    let wanted = [
+        "what time is it in Tokyo?",
+        "calculate 1+1",
+        "calculate 20+2",
+        "calculate 300+3",
+        "echo the end",
+    ];
     assert_eq!(texts, wanted, "one request for each update");
     let replies = read(&bus, Pattern::kind_in(EventType::RequestsProcessed, &telegram)).await;
     assert_eq!(replies.len(), wanted.len(), "one final word on each");
@@ -52,7 +68,9 @@ async fn each_update_is_one_request_and_one_answer_also_when_nexus_is_killed_bet
 #[tokio::test]
 async fn a_telegram_that_cannot_be_reached_does_not_keep_the_rest_from_working() {
     let token = "4200042:AAtoken-of-a-bot-that-nobody-hears";
-    let options = Options::default().env("TELEGRAM_BOT_TOKEN", token).env("NEXUS_TELEGRAM_API", "http://127.0.0.1:1");
+    let options = Options::default()
+        .env("TELEGRAM_BOT_TOKEN", token)
+        .env("NEXUS_TELEGRAM_API", "http://127.0.0.1:1");
     let nexus = up(options).await;
     succeeded(nexus.run(&["ask", "hello"]).await.unwrap());
     let log = std::fs::read_to_string(nexus.place().folder().join("up-1.err")).unwrap();

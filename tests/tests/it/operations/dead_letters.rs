@@ -10,7 +10,8 @@ const MALFORMED: &[u8] = br#"{"id":"not an envelope"}"#;
 async fn letters(nexus: &Nexus, subject: &str) -> Vec<Value> {
     let list = lines(&succeeded(nexus.run(&["dead", "list", "--json"]).await.unwrap()));
     let conversation = subject.rsplit_once('.').unwrap().1.to_owned();
-    let ours = |letter: &Value| letter["letter"]["subject"].as_str().unwrap().ends_with(&conversation);
+    let ours =
+        |letter: &Value| letter["letter"]["subject"].as_str().unwrap().ends_with(&conversation);
     list.into_iter().filter(ours).collect()
 }
 
@@ -27,10 +28,15 @@ async fn both(nexus: &Nexus, subject: &str) -> Vec<Value> {
 async fn a_dead_letter_is_listed_shown_retried_and_dropped() {
     let nexus = shared().await;
     let subject = subject(EventType::RequestsIncoming, "web", &fresh("dead"));
-    bus(nexus).await.publish_bytes(subject.clone(), Uuid::now_v7(), MALFORMED.into()).await.unwrap();
+    bus(nexus)
+        .await
+        .publish_bytes(subject.clone(), Uuid::now_v7(), MALFORMED.into())
+        .await
+        .unwrap();
 
     let letters = both(nexus, &subject).await;
-    let mut workers: Vec<&str> = letters.iter().map(|letter| letter["letter"]["worker"].as_str().unwrap()).collect();
+    let mut workers: Vec<&str> =
+        letters.iter().map(|letter| letter["letter"]["worker"].as_str().unwrap()).collect();
     workers.sort_unstable();
     assert_eq!(workers, ["memory-record", "orchestrator"]);
     assert!(letters.iter().all(|letter| letter["letter"]["code"] == "malformed"), "{letters:?}");

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use nexus_testkit::process::{Nexus, Options, Place};
 use sqlx::Connection as _;
 
-use crate::support::{bus, exited, fresh, lines, shared, subject, succeeded, text, up, until};
+use crate::support::{bus, exited, fresh, lines, shared, subject, succeeded, text, until, up};
 
 #[tokio::test]
 async fn a_second_start_on_the_same_data_exits_with_2_and_names_the_first() {
@@ -17,7 +17,9 @@ async fn a_second_start_on_the_same_data_exits_with_2_and_names_the_first() {
 async fn a_taken_port_is_a_clear_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let place = Place::new(&Options::default().env("NEXUS_HTTP", &address).env("NEXUS_OSC", "127.0.0.1:0")).unwrap();
+    let place =
+        Place::new(&Options::default().env("NEXUS_HTTP", &address).env("NEXUS_OSC", "127.0.0.1:0"))
+            .unwrap();
     let error = text(&exited(1, place.run(&["up"]).await.unwrap()).stderr);
     assert!(error.contains(&address) && error.contains("NEXUS_HTTP"), "{error}");
 }
@@ -80,10 +82,14 @@ async fn doctor_finds_what_is_wrong_and_an_agent_changes_without_a_restart() {
     .await;
 
     // A change that would destroy events needs to be asked for.
-    edit(&nexus, "streams/events.toml", |text| text.replace("max_bytes = 21474836480", "max_bytes = 100000000"));
+    edit(&nexus, "streams/events.toml", |text| {
+        text.replace("max_bytes = 21474836480", "max_bytes = 100000000")
+    });
     let refused = nexus.run(&["bus", "apply"]).await.unwrap();
     assert!(text(&exited(1, refused).stderr).contains("--allow-data-loss"));
-    edit(&nexus, "streams/events.toml", |text| text.replace("max_bytes = 100000000", "max_bytes = 21474836480"));
+    edit(&nexus, "streams/events.toml", |text| {
+        text.replace("max_bytes = 100000000", "max_bytes = 21474836480")
+    });
     assert_eq!(wrong(&nexus).await, Vec::<String>::new());
 
     // A table that everybody can read.
@@ -97,7 +103,8 @@ async fn doctor_finds_what_is_wrong_and_an_agent_changes_without_a_restart() {
     // A dead letter.
     let subject = subject(nexus_contracts::EventType::RequestsIncoming, "web", "doctor");
     bus(&nexus).await.publish_bytes(subject, uuid::Uuid::now_v7(), "x".into()).await.unwrap();
-    until("the dead letter", async || (wrong(&nexus).await == ["dead letters"]).then_some(())).await;
+    until("the dead letter", async || (wrong(&nexus).await == ["dead letters"]).then_some(()))
+        .await;
 
     nexus.terminate().await.unwrap();
     let stopped = text(&exited(1, nexus.run(&["doctor"]).await.unwrap()).stdout);

@@ -7,7 +7,9 @@ use crate::support::{exited, fresh, lines, shared, succeeded, text};
 
 /// A run with a tool call; its id.
 async fn run_of(nexus: &Nexus, conversation: &str) -> String {
-    let asked = nexus.run(&["ask", "what time is it in Tokyo?", "--conversation", conversation, "--json"]).await;
+    let asked = nexus
+        .run(&["ask", "what time is it in Tokyo?", "--conversation", conversation, "--json"])
+        .await;
     let done = &lines(&succeeded(asked.unwrap()))[0];
     done["run"].as_str().unwrap().to_owned()
 }
@@ -16,13 +18,18 @@ async fn run_of(nexus: &Nexus, conversation: &str) -> String {
 async fn replay_shows_each_event_of_a_run_with_its_emitter_and_times() {
     let nexus = shared().await;
     let run = run_of(nexus, &fresh("replay")).await;
-    let table = text(&succeeded(nexus.run(&["replay", "--correlation-id", &run]).await.unwrap()).stdout);
-    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let table =
+        text(&succeeded(nexus.run(&["replay", "--correlation-id", &run]).await.unwrap()).stdout);
+    let rows: Vec<Vec<&str>> =
+        table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     let shown: Vec<(&str, &str)> = rows
         .iter()
         .map(|row| {
             // The first event follows from nothing, so it took no time.
-            let at = row.iter().position(|word| word.contains('.') && word.parse::<f64>().is_err()).unwrap();
+            let at = row
+                .iter()
+                .position(|word| word.contains('.') && word.parse::<f64>().is_err())
+                .unwrap();
             (row[at], row[at + 1])
         })
         .collect();
@@ -41,7 +48,12 @@ async fn replay_shows_each_event_of_a_run_with_its_emitter_and_times() {
     ];
     assert_eq!(shown, wanted, "{table}");
     assert!(table.contains("TOOK ms") && table.contains("clock"), "{table}");
-    assert!(rows.iter().skip(1).all(|row| row[1].parse::<f64>().is_ok() && row[2].parse::<f64>().is_ok()), "{table}");
+    assert!(
+        rows.iter()
+            .skip(1)
+            .all(|row| row[1].parse::<f64>().is_ok() && row[2].parse::<f64>().is_ok()),
+        "{table}"
+    );
 }
 
 #[tokio::test]
@@ -49,17 +61,26 @@ async fn all_decisions_verify_byte_identical() {
     let (nexus, conversation) = (shared().await, fresh("verify"));
     let run = run_of(nexus, &conversation).await;
     run_of(nexus, &conversation).await;
-    for what in [["--correlation-id", run.as_str()], ["--conversation", conversation.as_str()], ["--since", "1h"]] {
+    for what in [
+        ["--correlation-id", run.as_str()],
+        ["--conversation", conversation.as_str()],
+        ["--since", "1h"],
+    ] {
         let arguments = [&["replay"], &what[..], &["--verify"]].concat();
         let verified = text(&succeeded(nexus.run(&arguments).await.unwrap()).stdout);
-        assert!(verified.contains("byte-identical") && !verified.contains("all 0 decisions"), "{what:?}: {verified}");
+        assert!(
+            verified.contains("byte-identical") && !verified.contains("all 0 decisions"),
+            "{what:?}: {verified}"
+        );
     }
 }
 
 /// Saves a conversation to a file in the installation's folder.
 async fn saved(nexus: &Nexus, conversation: &str) -> (String, Vec<Value>) {
     let file = nexus.place().folder().join(format!("{conversation}.jsonl")).display().to_string();
-    succeeded(nexus.run(&["replay", "--conversation", conversation, "--save", &file]).await.unwrap());
+    succeeded(
+        nexus.run(&["replay", "--conversation", conversation, "--save", &file]).await.unwrap(),
+    );
     let text = std::fs::read_to_string(&file).unwrap();
     (file, text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
@@ -76,7 +97,13 @@ async fn an_export_verifies_without_any_server() {
 }
 
 /// Verifies the export with one byte of one event changed; what it says.
-async fn verified_with(nexus: &Nexus, file: &str, lines: &[Value], line: usize, byte: usize) -> std::process::Output {
+async fn verified_with(
+    nexus: &Nexus,
+    file: &str,
+    lines: &[Value],
+    line: usize,
+    byte: usize,
+) -> std::process::Output {
     let mut lines = lines.to_vec();
     let mut bytes = STANDARD.decode(lines[line]["data"].as_str().unwrap()).unwrap();
     bytes[byte] ^= 1;
@@ -93,7 +120,10 @@ async fn one_changed_byte_of_a_recorded_answer_fails_and_names_the_event() {
     run_of(nexus, &conversation).await;
     let (file, lines) = saved(nexus, &conversation).await;
     for (number, wanted) in [(0, "tools.execute"), (1, "requests.processed")] {
-        let responses = lines.iter().enumerate().filter(|(_, line)| line["event"]["type"] == "inference.response");
+        let responses = lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line["event"]["type"] == "inference.response");
         let (line, response) = responses.into_iter().nth(number).unwrap();
         let bytes = text(&STANDARD.decode(response["data"].as_str().unwrap()).unwrap());
         let byte = bytes.find("Tokyo").unwrap();
@@ -126,9 +156,13 @@ async fn every_byte_of_a_recorded_answer_matters() {
 async fn replay_as_json_gives_the_stored_bytes() {
     let (nexus, conversation) = (shared().await, fresh("json"));
     let run = run_of(nexus, &conversation).await;
-    let shown = lines(&succeeded(nexus.run(&["replay", "--correlation-id", &run, "--json"]).await.unwrap()));
-    let stored = crate::support::stored(&crate::support::bus(nexus).await, "web", &conversation).await;
-    let shown: Vec<Vec<u8>> = shown.iter().map(|line| STANDARD.decode(line["data"].as_str().unwrap()).unwrap()).collect();
+    let shown = lines(&succeeded(
+        nexus.run(&["replay", "--correlation-id", &run, "--json"]).await.unwrap(),
+    ));
+    let stored =
+        crate::support::stored(&crate::support::bus(nexus).await, "web", &conversation).await;
+    let shown: Vec<Vec<u8>> =
+        shown.iter().map(|line| STANDARD.decode(line["data"].as_str().unwrap()).unwrap()).collect();
     let stored: Vec<Vec<u8>> = stored.iter().map(|message| message.bytes.to_vec()).collect();
     assert_eq!(shown, stored);
 }
