@@ -139,7 +139,12 @@ impl<'a> Issuer<'a> {
     pub(crate) fn start(&mut self, run: &mut Run) {
         let (id, metadata) = self.stamp(run);
         let metadata = Metadata { schema: RunStarted::SCHEMA, ..metadata };
-        let pending = PendingStart { id, run: run.id(), metadata: metadata.clone(), timestamp: self.stored_at };
+        let pending = PendingStart {
+            id,
+            run: run.id(),
+            metadata: metadata.clone(),
+            timestamp: self.stored_at,
+        };
         self.push(run.id(), id, RunStarted::TYPE, &metadata, Body::Start(Box::new(pending)));
     }
 

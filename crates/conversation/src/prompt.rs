@@ -20,7 +20,8 @@ pub(crate) fn begin(run: &mut Run, turns: &[RecalledTurn]) {
             ]
         })),
     }
-    run.history = run.messages.iter().skip(before).filter(|message| message.role != Role::System).count();
+    run.history =
+        run.messages.iter().skip(before).filter(|message| message.role != Role::System).count();
     run.messages.push(Message::text(Role::User, run.request.payload.text.clone()));
 }
 

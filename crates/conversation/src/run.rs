@@ -173,14 +173,11 @@ pub(crate) fn timed_out(
 
 /// Ends the run with its one final reply.
 pub(crate) fn end(run: &mut Run, outcome: Outcome, issuer: &mut Issuer<'_>) -> Flow {
-    let mut payload = ProcessedRequest {
-        request: run.id(),
-        outcome,
-        model: run.model.clone(),
-        usage: run.usage,
-    };
+    let mut payload =
+        ProcessedRequest { request: run.id(), outcome, model: run.model.clone(), usage: run.usage };
     if issuer.issue_within(run, &payload, MAX_COMMAND_BYTES).is_none() {
-        let message = "The answer is too long to be delivered. Please ask for a shorter one.".to_owned();
+        let message =
+            "The answer is too long to be delivered. Please ask for a shorter one.".to_owned();
         payload.outcome = Outcome::Failed { code: "answer_too_long".to_owned(), message };
         issuer.issue(run, payload);
     }
@@ -272,7 +269,8 @@ fn act(run: &mut Run, text: &str, asked: &[RequestedCall], issuer: &mut Issuer<'
     let Some(agent) = run.agent.clone() else {
         return fail(run, "no_agent", "The run has no agent.".to_owned(), issuer);
     };
-    let wanted = run.usage.tool_calls.saturating_add(u32::try_from(asked.len()).unwrap_or(u32::MAX));
+    let wanted =
+        run.usage.tool_calls.saturating_add(u32::try_from(asked.len()).unwrap_or(u32::MAX));
     if wanted > agent.definition.budget.tool_calls {
         let limit = agent.definition.budget.tool_calls;
         let text = format!("The request needs more than {limit} tool calls.");

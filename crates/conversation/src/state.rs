@@ -95,7 +95,8 @@ impl State {
     pub fn prune(&mut self, now: Timestamp) {
         self.conversations.retain(|_, conversation| {
             conversation.known.retain(|_, seen| !expired(*seen, now));
-            conversation.replied = conversation.replied.filter(|reply| !expired(reply.stored_at, now));
+            conversation.replied =
+                conversation.replied.filter(|reply| !expired(reply.stored_at, now));
             *conversation != Conversation::default()
         });
     }

@@ -43,7 +43,11 @@ pub fn step(state: &mut State, input: &Input<'_>) -> Step {
     Step { commands, verdict }
 }
 
-fn apply(conversation: &mut Conversation, input: &Input<'_>, commands: &mut Vec<Command>) -> Verdict {
+fn apply(
+    conversation: &mut Conversation,
+    input: &Input<'_>,
+    commands: &mut Vec<Command>,
+) -> Verdict {
     #[cfg(test)]
     crate::tests::panic_if_told("before", input);
     let issuer = &mut Issuer::new(input, commands);
@@ -69,7 +73,13 @@ fn apply(conversation: &mut Conversation, input: &Input<'_>, commands: &mut Vec<
             })
         }
         InputEvent::Result(event) => in_run(conversation, event.correlation_id, input, |run, _| {
-            run::tool_ended(run, event.payload.call, event.payload.outcome.clone(), input.bytes, issuer)
+            run::tool_ended(
+                run,
+                event.payload.call,
+                event.payload.outcome.clone(),
+                input.bytes,
+                issuer,
+            )
         }),
         InputEvent::Timeout(event) => in_run(conversation, event.payload.run, input, |run, _| {
             run::timed_out(run, event.payload.scope, input.bytes, issuer)
@@ -128,7 +138,11 @@ impl Before {
             _ => None,
         };
         let is_read_back = matches!(&input.event, InputEvent::Processed(event) if ending == Some(event.payload.request));
-        Self { open: open.cloned().chain(new).collect(), running, ending: ending.filter(|_| !is_read_back) }
+        Self {
+            open: open.cloned().chain(new).collect(),
+            running,
+            ending: ending.filter(|_| !is_read_back),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 mod admission;
 mod cancel;
+mod fixtures;
 mod interleavings;
 mod late;
 mod limits;

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_contracts::{Event, EventType, MemoryRecall, ProcessedRequest, RunStarted, Timestamp};
+use nexus_contracts::{Event, EventType, MemoryRecall, RawEvent, RunStarted, Timestamp};
 use uuid::Uuid;
 
 use crate::command::{Body, Command};
@@ -69,7 +69,7 @@ pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verifi
     let lost = before.iter().filter(|event| is_decision(event.kind) && wanted(event.run));
     result.unverifiable = lost.count();
     let mut state = State::default();
-    remember_last_reply(&mut state, before, record);
+    remember(&mut state, before, record);
     let commands = index(record, &mut result.mismatches);
     let mut explained = BTreeSet::new();
     for event in record {
@@ -107,50 +107,59 @@ pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verifi
     result
 }
 
-/// The first recall asks for what the last reply told, and that reply may have aged out.
-fn remember_last_reply(state: &mut State, before: &[Recorded], record: &[Recorded]) {
+/// What the events before tell about the conversation: the requests seen and the last reply.
+fn remember(state: &mut State, before: &[Recorded], record: &[Recorded]) {
+    let Some(first) = before.first().or_else(|| record.first()) else { return };
+    let Ok(place) = RawEvent::decode(&first.bytes) else { return };
+    let conversation = state.conversation(ConversationKey::of(&place.metadata));
+    conversation.known.extend(before.iter().map(|event| (event.run, event.stored_at)));
     let mut replies = before.iter().filter(|event| event.kind == EventType::RequestsProcessed);
-    let known = replies.next_back().and_then(|event| {
-        let reply = Event::<ProcessedRequest>::decode(&event.bytes).ok()?;
-        Some((reply.metadata, event.sequence, event.stored_at))
-    });
+    let known = replies.next_back().map(|event| (event.sequence, event.stored_at));
+    // The first recall asks for what the last reply told, and that reply may have aged out.
     let told = || {
         let replies_or_recalls = [EventType::RequestsProcessed, EventType::MemoryRecall];
         let event = record.iter().find(|event| replies_or_recalls.contains(&event.kind))?;
         let recall = Event::<MemoryRecall>::decode(&event.bytes).ok()?;
-        let (oldest, sequence) = (before.first().or(record.first())?, recall.payload.no_older_than);
-        let has_aged_out = sequence != 0 && sequence < oldest.sequence;
-        has_aged_out.then_some((recall.metadata, sequence, oldest.stored_at))
+        let sequence = recall.payload.no_older_than;
+        (sequence != 0 && sequence < first.sequence).then_some((sequence, first.stored_at))
     };
-    if let Some((metadata, sequence, stored_at)) = known.or_else(told) {
-        let conversation = state.conversation(ConversationKey::of(&metadata));
-        conversation.replied = Some(Reply { sequence, stored_at });
-    }
+    let reply = known.or_else(told);
+    conversation.replied = reply.map(|(sequence, stored_at)| Reply { sequence, stored_at });
 }
 
 /// Index of the first event that can be decided on again.
 ///
-/// That is the beginning, unless the record has decisions for requests that it does not have:
+/// That is the beginning, unless the record has decisions before the requests that they are for:
 /// then it is the first request whose run was started by itself, so that nothing was before it.
 fn beginning(record: &[Recorded]) -> usize {
-    let incoming = |event: &&Recorded| event.kind == EventType::RequestsIncoming;
-    // One changed byte spoils one of the two ids, not both.
-    let requests = record.iter().filter(incoming).flat_map(|event| [event.id, event.run]);
-    let requests: BTreeSet<Uuid> = requests.collect();
-    if record.iter().all(|event| !is_decision(event.kind) || requests.contains(&event.run)) {
+    let mut requests = BTreeSet::new();
+    let is_whole = record.iter().all(|event| {
+        if event.kind == EventType::RequestsIncoming {
+            // One changed byte spoils one of the two ids, not both.
+            requests.extend([event.id, event.run]);
+        }
+        !is_decision(event.kind) || requests.contains(&event.run)
+    });
+    if is_whole {
         return 0;
     }
     let started = record.iter().filter(|event| event.kind == EventType::RunsStarted);
-    let by_itself: BTreeSet<Uuid> = started
+    let by_itself: BTreeSet<(Uuid, Timestamp)> = started
         .filter_map(|event| Event::<RunStarted>::decode(&event.bytes).ok())
         .filter(|event| event.metadata.causation_id == Some(event.payload.request))
-        .map(|event| event.payload.request)
+        .map(|event| (event.payload.request, event.timestamp))
         .collect();
-    let first = record.iter().position(|event| incoming(&event) && by_itself.contains(&event.id));
+    let first = record.iter().position(|event| {
+        let is_request = event.kind == EventType::RequestsIncoming;
+        is_request && by_itself.contains(&(event.id, event.stored_at))
+    });
     first.unwrap_or(record.len())
 }
 
-fn index<'a>(record: &'a [Recorded], mismatches: &mut Vec<Mismatch>) -> BTreeMap<Uuid, &'a Recorded> {
+fn index<'a>(
+    record: &'a [Recorded],
+    mismatches: &mut Vec<Mismatch>,
+) -> BTreeMap<Uuid, &'a Recorded> {
     let mut commands = BTreeMap::new();
     for event in record.iter().filter(|event| is_decision(event.kind)) {
         match commands.entry(event.id) {

@@ -3,7 +3,8 @@
 use nexus_contracts::{Event, EventType, IncomingRequest, Message, OnMessage, Outcome, Role};
 use uuid::Uuid;
 
-use super::world::{World, said};
+use super::fixtures::said;
+use super::world::World;
 use crate::{REMEMBER_MS, Verdict};
 
 fn answered(text: &str) -> Vec<Outcome> {
@@ -87,7 +88,8 @@ fn next_request_starts_only_when_the_reply_is_read_back() {
     assert_eq!(world.undelivered[0].subject.kind, EventType::RequestsProcessed);
 
     assert!(world.deliver_one());
-    let kinds: Vec<_> = world.undelivered.iter().map(|command| (command.run, command.subject.kind)).collect();
+    let kinds: Vec<_> =
+        world.undelivered.iter().map(|command| (command.run, command.subject.kind)).collect();
     assert_eq!(kinds, [(second, EventType::RunsStarted)]);
 }
 
@@ -145,7 +147,8 @@ fn steered_reply_belongs_to_the_request_that_it_is_about() {
     world.put(&steering);
     world.give(world.last(EventType::ToolsExecute), "12:00");
 
-    let reply = world.record.iter().rfind(|event| event.kind == EventType::RequestsProcessed).unwrap();
+    let reply =
+        world.record.iter().rfind(|event| event.kind == EventType::RequestsProcessed).unwrap();
     assert_eq!(reply.run, steering.id);
     let event = nexus_contracts::RawEvent::decode(&reply.bytes).unwrap();
     assert_eq!(event.metadata.user.as_deref(), Some("grace"));
@@ -166,7 +169,10 @@ fn messages_that_a_run_did_not_hear_get_runs_of_their_own_in_order() {
     world.say("Second.");
     world.recall(&[]);
     world.say("Third.");
-    assert_eq!([world.outcomes(second), world.outcomes(third)], ["Second.", "Third."].map(answered));
+    assert_eq!(
+        [world.outcomes(second), world.outcomes(third)],
+        ["Second.", "Third."].map(answered)
+    );
 }
 
 #[test]

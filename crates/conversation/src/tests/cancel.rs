@@ -2,7 +2,8 @@
 
 use nexus_contracts::{EventType, OnMessage, Outcome, RawEvent};
 
-use super::world::{World, said};
+use super::fixtures::said;
+use super::world::World;
 use crate::Verdict;
 
 fn cancelled() -> Vec<Outcome> {
@@ -87,10 +88,10 @@ fn messages_steering_a_cancelled_run_get_runs_of_their_own() {
     world.cancel(run);
     world.recall(&[]);
     world.say("Second.");
-    assert_eq!([world.outcomes(run), world.outcomes(steering)], [
-        cancelled(),
-        vec![Outcome::Answered { text: "Second.".to_owned() }],
-    ]);
+    assert_eq!(
+        [world.outcomes(run), world.outcomes(steering)],
+        [cancelled(), vec![Outcome::Answered { text: "Second.".to_owned() }],]
+    );
 }
 
 #[test]

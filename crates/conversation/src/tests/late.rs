@@ -2,7 +2,8 @@
 
 use nexus_contracts::{EventType, MemoryRecalled, RunStarted, TimeoutScope};
 
-use super::world::{World, completed, said, wanted};
+use super::fixtures::{completed, said, wanted};
+use super::world::World;
 use crate::Verdict;
 
 /// Stores an event again and checks that nothing happens.
@@ -97,7 +98,11 @@ fn stray_answers_to_an_unknown_conversation_are_late() {
     let inputs = other.steps.iter().map(|(index, _)| &other.record[*index]);
     for event in inputs.filter(|event| event.kind != EventType::RequestsIncoming) {
         let verdict = world.store(event.kind, event.bytes.clone());
-        let expected = if event.kind == EventType::RequestsProcessed { Verdict::Applied } else { Verdict::Late };
+        let expected = if event.kind == EventType::RequestsProcessed {
+            Verdict::Applied
+        } else {
+            Verdict::Late
+        };
         assert_eq!((verdict, world.undelivered.len()), (expected, 0), "{}", event.kind);
     }
 }

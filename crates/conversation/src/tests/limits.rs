@@ -1,15 +1,17 @@
 //! Budgets, and runs that fail visibly.
 
 use nexus_contracts::{
-    Budget, EventType, Finish, InferenceError, InferenceOutcome, Outcome, RunConfiguration, RunUsage,
-    Usage,
+    Budget, EventType, Finish, InferenceError, InferenceOutcome, Outcome, RunConfiguration,
+    RunUsage, Usage,
 };
 
-use super::world::{World, said};
+use super::fixtures::said;
+use super::world::World;
 
 #[test]
 fn run_that_needs_more_model_calls_fails() {
-    let mut world = World::with(|agent| agent.budget = Budget { model_calls: 2, ..Budget::default() });
+    let mut world =
+        World::with(|agent| agent.budget = Budget { model_calls: 2, ..Budget::default() });
     let (run, _) = world.ask_the_model("hello");
     for _ in 0..2 {
         world.want(&[("clock", "{}")]);
@@ -23,7 +25,8 @@ fn run_that_needs_more_model_calls_fails() {
 
 #[test]
 fn run_that_needs_more_tool_calls_fails_before_any_of_them() {
-    let mut world = World::with(|agent| agent.budget = Budget { tool_calls: 1, ..Budget::default() });
+    let mut world =
+        World::with(|agent| agent.budget = Budget { tool_calls: 1, ..Budget::default() });
     let (run, _) = world.ask_the_model("hello");
     world.want(&[("clock", "{}"), ("append_line", "{}")]);
     assert_eq!(world.codes(run), ["budget_tool_calls"]);
@@ -113,7 +116,8 @@ fn refused_configuration_fails_visibly_and_the_next_request_goes_on() {
     let mut world = World::new();
     let accepted = world.configuration.clone();
     let (code, message) = ("unknown_agent".to_owned(), "There is no agent \"x\".".to_owned());
-    world.configuration = RunConfiguration::Refused { code: code.clone(), message: message.clone() };
+    world.configuration =
+        RunConfiguration::Refused { code: code.clone(), message: message.clone() };
     let run = world.ask("hello");
     assert_eq!(world.kinds(run), ["requests.incoming", "runs.started", "requests.processed"]);
     assert_eq!(world.outcomes(run), [Outcome::Failed { code, message }]);

@@ -3,7 +3,8 @@
 use nexus_contracts::{Event, EventType, OnMessage, ProcessedRequest};
 use uuid::Uuid;
 
-use super::world::{World, said, wanted};
+use super::fixtures::{said, wanted};
+use super::world::World;
 use crate::{Body, Input, Verdict};
 
 /// The engine's way to panic on demand: an event that holds this word.
@@ -98,7 +99,10 @@ fn other_conversations_go_on_after_a_panic() {
 
     world.put(&world.response(call, said("Hello.")));
 
-    assert_eq!([world.codes(garden.id), world.codes(kitchen.id)], [vec!["answered".to_owned()], failed()]);
+    assert_eq!(
+        [world.codes(garden.id), world.codes(kitchen.id)],
+        [vec!["answered".to_owned()], failed()]
+    );
 }
 
 #[test]
@@ -121,7 +125,8 @@ fn panic_on_a_reply_read_back_does_not_block_the_conversation() {
         let (run, call) = world.ask_the_model("hello");
         let waiting = world.ask("and then?");
         world.store(EventType::InferenceResponse, world.response(call, said("Hello.")).encode());
-        let Some(Body::Ready(reply)) = world.undelivered.pop_front().map(|command| command.body) else {
+        let Some(Body::Ready(reply)) = world.undelivered.pop_front().map(|command| command.body)
+        else {
             panic!("no reply");
         };
         let mut reply = Event::<ProcessedRequest>::decode(&reply).unwrap();
@@ -129,7 +134,11 @@ fn panic_on_a_reply_read_back_does_not_block_the_conversation() {
         world.put(&reply);
         let (next, _) = world.ask_the_model("again");
 
-        assert_eq!([world.codes(run), world.codes(waiting)], [vec!["answered".to_owned()], failed()], "{moment}");
+        assert_eq!(
+            [world.codes(run), world.codes(waiting)],
+            [vec!["answered".to_owned()], failed()],
+            "{moment}"
+        );
         assert_eq!(world.kinds(next).last(), Some(&"inference.request"));
     }
 }

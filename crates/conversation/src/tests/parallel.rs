@@ -2,10 +2,12 @@
 
 use nexus_contracts::{EventType, InferenceRequest, Part, Role, ToolExecute, ToolOutcome};
 
-use super::world::{World, completed};
+use super::fixtures::completed;
+use super::world::World;
 use crate::Verdict;
 
-const THREE: [(&str, &str); 3] = [("clock", "{}"), ("append_line", r#"{"line":"a"}"#), ("clock", r#"{"a":1}"#)];
+const THREE: [(&str, &str); 3] =
+    [("clock", "{}"), ("append_line", r#"{"line":"a"}"#), ("clock", r#"{"a":1}"#)];
 
 fn three_calls() -> World {
     let mut world = World::new();
@@ -37,10 +39,12 @@ fn results_in_any_order_give_the_same_request_ordered_by_index() {
     });
     let texts = |request: &InferenceRequest| -> Vec<String> {
         let parts = request.messages.iter().flat_map(|message| message.parts.clone());
-        parts.filter_map(|part| match part {
-            Part::ToolResult { text, .. } => Some(text),
-            Part::Text { .. } | Part::ToolCall { .. } => None,
-        }).collect()
+        parts
+            .filter_map(|part| match part {
+                Part::ToolResult { text, .. } => Some(text),
+                Part::Text { .. } | Part::ToolCall { .. } => None,
+            })
+            .collect()
     };
     assert_eq!(texts(&requests[0]), ["result 0", "result 1", "result 2"]);
     assert!(requests.iter().all(|request| *request == requests[0]));

@@ -191,7 +191,9 @@ proptest! {
         // What cannot be read at all does not even reach `verify` from the command line.
         if RawEvent::decode(&changed.bytes).is_err() && changed.kind != EventType::RequestsIncoming {
             slice.remove(place);
-            prop_assert!(!verify(slice, None, true).mismatches.is_empty());
+            // A reply that is the last event of all may still be on its way.
+            let open_end = changed.kind != EventType::RequestsProcessed;
+            prop_assert!(!verify(slice, None, open_end).mismatches.is_empty());
         }
     }
 }

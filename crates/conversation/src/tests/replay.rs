@@ -29,7 +29,8 @@ fn index(record: &[Recorded], kind: EventType, number: usize) -> usize {
 #[test]
 fn untouched_record_has_no_mismatch() {
     let (world, _) = three_runs();
-    let expected = Verification { inputs: 17, identical: 14, unverifiable: 0, mismatches: Vec::new() };
+    let expected =
+        Verification { inputs: 17, identical: 14, unverifiable: 0, mismatches: Vec::new() };
     assert_eq!(verify(&world.record, None, false), expected);
 }
 
@@ -116,7 +117,14 @@ fn request_that_no_owner_takes_decides_nothing() {
     odd.correlation_id = Uuid::from_u128(97);
     let (id, run, bytes) = (odd.id, odd.correlation_id, odd.encode());
     let (sequence, stored_at) = (2000, world.now);
-    world.record.push(Recorded { sequence, stored_at, kind: EventType::RequestsIncoming, id, run, bytes });
+    world.record.push(Recorded {
+        sequence,
+        stored_at,
+        kind: EventType::RequestsIncoming,
+        id,
+        run,
+        bytes,
+    });
     assert_eq!(verify(&world.record, None, false).mismatches, []);
 }
 
@@ -144,4 +152,14 @@ fn record_that_ends_before_the_conversation_was_idle_says_that_nothing_is_verifi
     let result = verify(&world.record[1..idle], None, false);
     let expected = Verification { unverifiable: 10, ..Verification::default() };
     assert_eq!(result, expected);
+}
+
+#[test]
+fn request_sent_again_is_known_to_a_record_without_its_beginning() {
+    let (mut world, _) = three_runs();
+    let again = world.record[0].bytes.clone();
+    world.store(EventType::RequestsIncoming, again);
+    for gone in [1, 2, 3] {
+        assert_eq!(verify(&world.record[gone..], None, false).mismatches, [], "without {gone}");
+    }
 }

@@ -1,8 +1,6 @@
 //! Texts that do not fit into one event.
 
-use nexus_contracts::{
-    EventType, MemoryRecall, Message, Part, Role, RunConfiguration, RunStarted,
-};
+use nexus_contracts::{EventType, MemoryRecall, Message, Part, Role, RunConfiguration, RunStarted};
 
 use super::world::World;
 use crate::{MAX_COMMAND_BYTES, Verdict};
@@ -11,7 +9,12 @@ fn assert_all_commands_fit(world: &World) {
     let decided = world.steps.iter().flat_map(|(_, step)| &step.commands);
     for command in decided {
         let stored = world.record.iter().find(|event| event.id == command.id).unwrap();
-        assert!(stored.bytes.len() <= MAX_COMMAND_BYTES, "{} of {} bytes", stored.kind, stored.bytes.len());
+        assert!(
+            stored.bytes.len() <= MAX_COMMAND_BYTES,
+            "{} of {} bytes",
+            stored.kind,
+            stored.bytes.len()
+        );
     }
 }
 
@@ -20,13 +23,27 @@ fn context_too_long_drops_the_oldest_history_first() {
     let mut world = World::new();
     world.ask("And now?");
     let long = "x".repeat(MAX_COMMAND_BYTES / 4);
-    let turns = [(long.as_str(), "one"), (long.as_str(), "two"), (long.as_str(), "three"), (long.as_str(), "four")];
+    let turns = [
+        (long.as_str(), "one"),
+        (long.as_str(), "two"),
+        (long.as_str(), "three"),
+        (long.as_str(), "four"),
+    ];
     world.recall(&turns);
 
     let messages = world.last_request().messages;
     let kept: Vec<String> = messages.iter().map(Message::joined_text).collect();
-    let expected =
-        ["You are a helpful assistant.", "one", &long, "two", &long, "three", &long, "four", "And now?"];
+    let expected = [
+        "You are a helpful assistant.",
+        "one",
+        &long,
+        "two",
+        &long,
+        "three",
+        &long,
+        "four",
+        "And now?",
+    ];
     assert_eq!(kept.len(), expected.len());
     assert!(kept.iter().eq(&expected));
     assert_all_commands_fit(&world);
@@ -43,7 +60,8 @@ fn instructions_and_the_request_itself_are_never_dropped() {
         Message::text(Role::Assistant, long),
     ]);
     world.put(&request);
-    let kept: Vec<String> = world.last_request().messages.iter().map(Message::joined_text).collect();
+    let kept: Vec<String> =
+        world.last_request().messages.iter().map(Message::joined_text).collect();
     assert_eq!(kept[..2], ["You are a helpful assistant.", "Answer in French."]);
     assert_eq!(kept.last().unwrap(), "And now?");
 
@@ -72,7 +90,8 @@ fn tool_result_is_dropped_with_the_call_that_it_answers() {
         Message::text(Role::Assistant, "Noon."),
     ]);
     world.put(&request);
-    let roles: Vec<Role> = world.last_request().messages.iter().map(|message| message.role).collect();
+    let roles: Vec<Role> =
+        world.last_request().messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::System, Role::Assistant, Role::User]);
 }
 

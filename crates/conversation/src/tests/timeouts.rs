@@ -2,7 +2,8 @@
 
 use nexus_contracts::{EventType, Message, Part, Role, TimeoutScope};
 
-use super::world::{World, key};
+use super::fixtures::key;
+use super::world::World;
 use crate::{PendingCall, Verdict};
 
 #[test]
@@ -11,8 +12,10 @@ fn recall_that_times_out_goes_on_without_memory() {
     let run = world.ask("hello");
     let call = world.last(EventType::MemoryRecall);
     assert_eq!(world.time_out(run, TimeoutScope::Call { call }), Verdict::Applied);
-    let expected =
-        [Message::text(Role::System, "You are a helpful assistant."), Message::text(Role::User, "hello")];
+    let expected = [
+        Message::text(Role::System, "You are a helpful assistant."),
+        Message::text(Role::User, "hello"),
+    ];
     assert_eq!(world.last_request().messages, expected);
 }
 
@@ -43,7 +46,10 @@ fn tool_that_times_out_has_failed_or_if_it_has_effects_is_unknown() {
         let last = world.last_request().messages.pop().unwrap();
         let (provider_id, tool) = (Some("call_0".to_owned()), tool.to_owned());
         let text = expected.to_owned();
-        assert_eq!(last.parts, [Part::ToolResult { call, provider_id, tool, text, is_error: true }]);
+        assert_eq!(
+            last.parts,
+            [Part::ToolResult { call, provider_id, tool, text, is_error: true }]
+        );
     }
 }
 

@@ -171,7 +171,8 @@ fn agent_that_remembers_nothing_asks_the_model_at_once() {
 fn clients_own_history_and_model_replace_memory_and_the_agents_model() {
     let mut world = World::new();
     let mut request = world.request("kitchen", "And in Paris?");
-    let history = vec![Message::text(Role::User, QUESTION), Message::text(Role::Assistant, "21:00")];
+    let history =
+        vec![Message::text(Role::User, QUESTION), Message::text(Role::Assistant, "21:00")];
     request.payload.history = Some(history.clone());
     request.payload.model = Some("demo/other".to_owned());
     world.put(&request);

@@ -3,16 +3,15 @@
 use std::collections::VecDeque;
 
 use nexus_contracts::{
-    AgentDefinition, AgentSnapshot, Budget, CallLimits, Effect, Event, EventType, Finish,
-    IncomingRequest, InferenceOutcome, InferenceRequest, InferenceResponse, LOCAL_TENANT,
-    MemoryRecall, MemoryRecalled, Metadata, OnMessage, Outcome, Payload, ProcessedRequest, RawEvent,
-    RecalledTurn, RequestedCall, RunCancel, RunConfiguration, RunTimeout, TimeoutScope, Timestamp,
-    Token, ToolExecute, ToolOutcome, ToolResult, ToolSpec, Usage, derived_id,
+    AgentDefinition, Event, EventType, IncomingRequest, InferenceOutcome, InferenceRequest,
+    InferenceResponse, MemoryRecall, MemoryRecalled, Metadata, OnMessage, Outcome, Payload,
+    ProcessedRequest, RawEvent, RecalledTurn, RunCancel, RunConfiguration, RunTimeout,
+    TimeoutScope, Timestamp, ToolExecute, ToolOutcome, ToolResult, derived_id,
 };
-use serde_json::json;
 use uuid::Uuid;
 
-use crate::{Body, Command, ConversationKey, Input, InputEvent, Recorded, State, Step, Verdict, step};
+use super::fixtures::{agent, completed, place, said, wanted};
+use crate::{Body, Command, Input, InputEvent, Recorded, State, Step, Verdict, step};
 
 /// 2026-11-20T12:00:00Z.
 const BEGINNING: i64 = 1_795_176_000_000_000;
@@ -63,8 +62,14 @@ impl World {
         let head = RawEvent::decode(&bytes).unwrap();
         // The partition's stream holds other conversations too.
         let sequence = 3 * (self.record.len() as u64 + 1);
-        let stored =
-            Recorded { sequence, stored_at: self.now, kind, id: head.id, run: head.correlation_id, bytes };
+        let stored = Recorded {
+            sequence,
+            stored_at: self.now,
+            kind,
+            id: head.id,
+            run: head.correlation_id,
+            bytes,
+        };
         self.record.push(stored);
         let stored = self.record.last().unwrap();
         let Some(event) = InputEvent::decode(kind, &stored.bytes) else { return Verdict::Applied };
@@ -168,7 +173,11 @@ impl World {
         self.put(&self.response(call, wanted(tools)))
     }
 
-    pub(super) fn response(&self, call: Uuid, outcome: InferenceOutcome) -> Event<InferenceResponse> {
+    pub(super) fn response(
+        &self,
+        call: Uuid,
+        outcome: InferenceOutcome,
+    ) -> Event<InferenceResponse> {
         let payload =
             InferenceResponse { call, model: "demo/demo".to_owned(), outcome, duration_ms: 12 };
         self.answer::<InferenceRequest, _>(call, payload)
@@ -221,7 +230,11 @@ impl World {
 
     /// Types of everything stored for a run, in order.
     pub(super) fn kinds(&self, run: Uuid) -> Vec<&'static str> {
-        self.record.iter().filter(|event| event.run == run).map(|event| event.kind.as_str()).collect()
+        self.record
+            .iter()
+            .filter(|event| event.run == run)
+            .map(|event| event.kind.as_str())
+            .collect()
     }
 
     /// All final words on a request.
@@ -238,9 +251,9 @@ impl World {
     pub(super) fn codes(&self, request: Uuid) -> Vec<String> {
         let code = |outcome| match outcome {
             Outcome::Failed { code, .. } => code,
-            other @ (Outcome::Answered { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. }) => {
-                other.status().to_owned()
-            }
+            other @ (Outcome::Answered { .. }
+            | Outcome::Cancelled { .. }
+            | Outcome::Steered { .. }) => other.status().to_owned(),
         };
         self.outcomes(request).into_iter().map(code).collect()
     }
@@ -249,59 +262,5 @@ impl World {
         let request = self.record.iter().find(|event| event.id == run).unwrap();
         let metadata = RawEvent::decode(&request.bytes).unwrap().metadata;
         Metadata::at(metadata.tenant, metadata.channel, metadata.conversation)
-    }
-}
-
-pub(super) fn place(conversation: &str) -> Metadata {
-    Metadata::at(LOCAL_TENANT, Token::encode("web").unwrap(), Token::encode(conversation).unwrap())
-}
-
-pub(super) fn key(conversation: &str) -> ConversationKey {
-    ConversationKey::of(&place(conversation))
-}
-
-pub(super) fn said(text: &str) -> InferenceOutcome {
-    let usage = Usage { input_tokens: 40, output_tokens: 12 };
-    InferenceOutcome::Completed { text: text.to_owned(), tool_calls: Vec::new(), finish: Finish::Stop, usage }
-}
-
-pub(super) fn wanted(tools: &[(&str, &str)]) -> InferenceOutcome {
-    let usage = Usage { input_tokens: 40, output_tokens: 12 };
-    let asked = tools.iter().enumerate().map(|(index, (tool, arguments))| RequestedCall {
-        provider_id: Some(format!("call_{index}")),
-        tool: (*tool).to_owned(),
-        arguments: (*arguments).to_owned(),
-    });
-    let (text, tool_calls) = (String::new(), asked.collect());
-    InferenceOutcome::Completed { text, tool_calls, finish: Finish::ToolCalls, usage }
-}
-
-pub(super) fn completed(output: &str) -> ToolOutcome {
-    ToolOutcome::Completed { output: output.to_owned(), truncated: false }
-}
-
-fn agent() -> AgentSnapshot {
-    let tool = |name: &str, effect| ToolSpec {
-        name: name.to_owned(),
-        description: format!("Does what {name} does."),
-        // A number that a careless JSON reader changes by its last bit.
-        parameters: json!({ "type": "object", "maximum": 0.300_000_000_000_000_04, "minimum": 8.383_658_838_626_809e-78 }),
-        effect,
-        timeout_ms: 5_000,
-    };
-    AgentSnapshot {
-        digest: "9f86d081".to_owned(),
-        definition: AgentDefinition {
-            name: "assistant".to_owned(),
-            description: String::new(),
-            instructions: "You are a helpful assistant.".to_owned(),
-            model: "default".to_owned(),
-            tools: vec!["clock".to_owned(), "append_line".to_owned()],
-            on_message: OnMessage::Queue,
-            recall_turns: 20,
-            budget: Budget::default(),
-            limits: CallLimits::default(),
-        },
-        tools: vec![tool("clock", Effect::Read), tool("append_line", Effect::Write)],
     }
 }
