@@ -83,17 +83,22 @@ pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verifi
                 continue;
             }
         };
-        // No owner takes such a request: it is dead-lettered.
-        if matches!(input, InputEvent::Incoming(_)) && input.id() != input.correlation_id() {
+        let (id, run) = (input.id(), input.correlation_id());
+        if matches!(input, InputEvent::Incoming(_)) && id != run {
+            // No owner takes such a request; as one of a run that was decided on it is a change.
+            if commands.values().any(|decision| [id, run].contains(&decision.run)) {
+                let reason = "a request's correlation_id has to be its own id".to_owned();
+                let (sequence, kind) = (event.sequence, event.kind);
+                result.mismatches.push(Mismatch::Unreadable { sequence, kind, reason });
+            }
             continue;
         }
         result.inputs += 1;
-        let cause = input.id();
         for command in step(&mut state, &event.input(input)).commands {
             explained.insert(command.id);
             let recorded = commands.get(&command.id).copied();
             if wanted(command.run) || recorded.is_some_and(|event| wanted(event.run)) {
-                compare(&command, cause, recorded, open_end, &mut result);
+                compare(&command, id, recorded, open_end, &mut result);
             }
         }
     }

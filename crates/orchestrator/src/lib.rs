@@ -8,6 +8,7 @@ mod config;
 mod configuration;
 mod deadlines;
 mod error;
+mod feed;
 mod partition;
 mod recovery;
 mod session;

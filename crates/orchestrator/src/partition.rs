@@ -9,6 +9,7 @@ use nexus_contracts::{
     Event, EventType, Metadata, Partition, RunCancel, Subject, Timestamp, derived_id, traceparent,
 };
 use nexus_conversation::{Body, Command, ConversationKey, ENGINE, State, Verdict};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -49,7 +50,7 @@ impl Owner {
         shared: Arc<Shared>,
         bus: Bus,
         partition: Partition,
-    ) -> Result<(Self, Reader), Error> {
+    ) -> Result<Self, Error> {
         let (checkpoint, expired) = load(&shared, &bus, partition).await?;
         let (mut state, from, revision) = match checkpoint {
             Some((state, checkpoint)) => (state, checkpoint.sequence + 1, checkpoint.revision()),
@@ -80,7 +81,7 @@ impl Owner {
             revision,
         };
         owner.catch_up(tail, expired).await?;
-        Ok((owner, reader))
+        Ok(owner)
     }
 
     /// Publishes what the log should have and does not.
@@ -113,7 +114,7 @@ impl Owner {
     /// Works until stopped, fenced or cut off; an error means: claim again if it is still ours.
     pub(crate) async fn run(
         mut self,
-        mut reader: Reader,
+        mut live: mpsc::UnboundedReceiver<Message>,
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let mut ticks = tokio::time::interval(Duration::from_millis(500));
@@ -123,7 +124,12 @@ impl Owner {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                message = reader.next() => self.input(message?).await?,
+                message = live.recv() => match message {
+                    // What was folded at the take-over comes again here.
+                    Some(message) if message.sequence <= self.fence.epoch().get() => {}
+                    Some(message) => self.input(message).await?,
+                    None => break,
+                },
                 _ = ticks.tick() => {
                     self.keep_deadlines().await?;
                     if saved.elapsed() >= self.shared.config.checkpoint_every && self.unsaved > 0 {

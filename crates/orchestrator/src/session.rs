@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_bus::{Bus, Chain, Checkpoints, Membership};
+use nexus_bus::{Bus, Chain, Checkpoints, Membership, Message};
 use nexus_contracts::{Partition, Timestamp};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::configuration::Configuration;
 use crate::error::Error;
+use crate::feed::Feed;
 use crate::partition::{Owner, Shared};
 
 /// An orchestrator process: takes its share of the partitions and works on them.
@@ -63,6 +65,12 @@ impl Orchestrator {
 
     /// Owns our share until the connection is lost or we are stopped.
     async fn session(&mut self, bus: &Bus, lost: &CancellationToken) {
+        let (feed, reader) = match Feed::open(bus).await {
+            Ok(opened) => opened,
+            Err(error) => return tracing::warn!(error = %Chain(&error), "the log cannot be read"),
+        };
+        let pump = feed.pump(reader);
+        tokio::pin!(pump);
         let mut tasks = JoinSet::new();
         let mut held: BTreeMap<Partition, CancellationToken> = BTreeMap::new();
         while !lost.is_cancelled() {
@@ -82,10 +90,16 @@ impl Orchestrator {
             {
                 let release = lost.child_token();
                 held.insert(partition, release.clone());
-                tasks.spawn(own(Arc::clone(&self.shared), bus.clone(), partition, release));
+                let live = feed.listen(partition);
+                tasks.spawn(own(Arc::clone(&self.shared), bus.clone(), live, partition, release));
             }
             tokio::select! {
                 () = lost.cancelled() => break,
+                error = &mut pump => {
+                    // A gap in what we read would be a gap in the state: begin anew.
+                    tracing::warn!(error = %Chain(&error), "reading the log broke off");
+                    lost.cancel();
+                }
                 () = self.membership.changed() => {}
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                     if let Ok(partition) = ended {
@@ -105,15 +119,16 @@ impl Orchestrator {
 async fn own(
     shared: Arc<Shared>,
     bus: Bus,
+    live: mpsc::UnboundedReceiver<Message>,
     partition: Partition,
     release: CancellationToken,
 ) -> Partition {
     let held = async {
-        let (owner, reader) = tokio::select! {
+        let owner = tokio::select! {
             () = release.cancelled() => return Ok(()),
             owner = Owner::take_over(shared, bus, partition) => owner?,
         };
-        owner.run(reader, release.clone()).await
+        owner.run(live, release.clone()).await
     };
     let pause = match held.await {
         Ok(()) => Duration::ZERO,

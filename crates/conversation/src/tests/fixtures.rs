@@ -66,3 +66,12 @@ pub(super) fn agent() -> AgentSnapshot {
         tools: vec![tool("clock", Effect::Read), tool("append_line", Effect::Write)],
     }
 }
+
+/// An event with another microsecond in its own timestamp, which the engine never reads.
+pub(super) fn changed_time(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let end = text.rfind(r#"Z","correlation_id""#).unwrap();
+    let mut bytes = text.into_bytes();
+    bytes[end - 1] ^= 1;
+    bytes
+}

@@ -3,9 +3,9 @@
 use nexus_contracts::{Event, EventType, OnMessage, ProcessedRequest};
 use uuid::Uuid;
 
-use super::fixtures::{said, wanted};
+use super::fixtures::{changed_time, said, wanted};
 use super::world::World;
-use crate::{Body, Input, Verdict};
+use crate::{Body, Input, Verdict, verify};
 
 /// The engine's way to panic on demand: an event that holds this word.
 pub(crate) fn panic_if_told(moment: &str, input: &Input<'_>) {
@@ -158,4 +158,20 @@ fn panic_loses_no_request_that_was_heard_or_cancelled_in_the_same_step() {
     cancel.payload.reason = Some("panic-after".to_owned());
     world.put(&cancel);
     assert_eq!(world.codes(waiting), failed());
+}
+
+#[test]
+fn failure_after_a_panic_depends_on_every_byte_of_its_cause() {
+    for moment in ["before", "after"] {
+        let mut world = World::new();
+        let (_, call) = world.ask_the_model("hello");
+        world.ask("and then?");
+        world.put(&world.response(call, said(&format!("panic-{moment}"))));
+        assert_eq!(verify(&world.record, None, false).mismatches, []);
+
+        let cause = world.last(EventType::InferenceResponse);
+        let cause = world.record.iter_mut().find(|event| event.id == cause).unwrap();
+        cause.bytes = changed_time(&cause.bytes);
+        assert_eq!(verify(&world.record, None, false).mismatches.len(), 2, "{moment}");
+    }
 }

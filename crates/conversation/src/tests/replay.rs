@@ -1,10 +1,11 @@
 //! `verify`: what it accepts and what it finds.
 
-use nexus_contracts::{EventType, OnMessage, Timestamp};
+use nexus_contracts::{EventType, OnMessage, TimeoutScope, Timestamp};
 use uuid::Uuid;
 
+use super::fixtures::{changed_time, completed};
 use super::world::World;
-use crate::{Mismatch, Recorded, Verification, verify};
+use crate::{Mismatch, Recorded, Verdict, Verification, verify};
 
 /// Two runs, the second queued behind the first, and a third when both are over.
 fn three_runs() -> (World, [Uuid; 3]) {
@@ -162,4 +163,51 @@ fn request_sent_again_is_known_to_a_record_without_its_beginning() {
     for gone in [1, 2, 3] {
         assert_eq!(verify(&world.record[gone..], None, false).mismatches, [], "without {gone}");
     }
+}
+
+#[test]
+fn byte_that_no_decision_reads_shows_in_every_input_that_was_a_ground() {
+    let mut world = World::on_message(OnMessage::Steer);
+    let run = world.ask("one");
+    let call = world.last(EventType::MemoryRecall);
+    world.time_out(run, TimeoutScope::Call { call });
+    world.want(&[("clock", "{}"), ("append_line", "{}"), ("clock", "{}")]);
+    let calls = world.ids(EventType::ToolsExecute);
+    world.put(&world.result(calls[2], completed("12:00")));
+    world.ask("two");
+    let taken_back = world.ask("three");
+    world.time_out(run, TimeoutScope::Call { call: calls[1] });
+    world.cancel(taken_back);
+    world.give(calls[0], "12:00");
+    world.ask("four");
+    world.say("All.");
+    let last = world.last(EventType::RequestsIncoming);
+    world.cancel(last);
+
+    let grounds = world.steps.iter().filter(|(_, step)| step.verdict == Verdict::Applied);
+    for (index, _) in grounds {
+        let mut record = world.record.clone();
+        record[*index].bytes = changed_time(&record[*index].bytes);
+        let found = verify(&record, None, true).mismatches;
+        assert!(!found.is_empty(), "{} at {index}", record[*index].kind);
+    }
+}
+
+#[test]
+fn changed_id_of_a_request_shows_although_the_request_was_sent_again() {
+    let mut world = World::new();
+    world.ask_the_model("one");
+    let waiting = world.ask("two");
+    let again = world.record.last().unwrap().bytes.clone();
+    world.store(EventType::RequestsIncoming, again);
+    world.say("First.");
+    world.recall(&[]);
+    world.say("Second.");
+    let original = index(&world.record, EventType::RequestsIncoming, 1);
+    let text = String::from_utf8(world.record[original].bytes.clone()).unwrap();
+    let changed = text.replacen(&waiting.to_string(), &Uuid::from_u128(96).to_string(), 1);
+    world.record[original].bytes = changed.into_bytes();
+
+    let found = verify(&world.record, None, true).mismatches;
+    assert!(matches!(found[..], [Mismatch::Unreadable { .. }]), "{found:?}");
 }

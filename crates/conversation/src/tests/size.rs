@@ -66,8 +66,8 @@ fn instructions_and_the_request_itself_are_never_dropped() {
     assert_eq!(kept.last().unwrap(), "And now?");
 
     let mut world = World::new();
-    let mut request = world.request("kitchen", "And now?");
-    let long = "x".repeat(MAX_COMMAND_BYTES);
+    let mut request = world.request("kitchen", &"y".repeat(MAX_COMMAND_BYTES / 2));
+    let long = "x".repeat(MAX_COMMAND_BYTES * 3 / 4);
     request.payload.history = Some(vec![Message::text(Role::System, long)]);
     world.put(&request);
     assert_eq!(world.codes(request.id), ["context_too_long"]);
