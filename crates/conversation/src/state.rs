@@ -66,6 +66,15 @@ impl State {
         })
     }
 
+    /// Requests that are active or waiting, with their conversations.
+    #[must_use]
+    pub fn open_requests(&self) -> Vec<(ConversationKey, Uuid)> {
+        let conversations = self.conversations.iter();
+        let open = conversations
+            .flat_map(|(key, conversation)| conversation.open().map(|open| (key.clone(), open.id)));
+        open.collect()
+    }
+
     /// Whether a call waits for its answer.
     #[must_use]
     pub fn is_open(&self, key: &ConversationKey, call: Uuid) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -21,7 +21,7 @@ use crate::feed::Feed;
 use crate::frames::{DoneFrame, ServerFrame};
 use crate::hub::{Item, Subscription};
 use crate::openai::{ChatRequest, ErrorEnvelope, ErrorObject, Usage};
-use crate::server::{App, Unauthorized};
+use crate::server::{App, MAX_BODY, Unauthorized};
 
 /// An error as OpenAI clients expect it.
 pub(crate) struct Refused {
@@ -100,9 +100,10 @@ pub(crate) async fn models(
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Response, Refused> {
     let who = app.authorize(&headers).await?;
+    let body = whole(body).await?;
     let request: ChatRequest = serde_json::from_slice(&body).map_err(|error| {
         Refused::invalid(format!("The body is no chat completions request: {error}"))
     })?;
@@ -133,10 +134,10 @@ pub(crate) async fn chat(
     let from = Cursor::at(accepted.sequence.saturating_sub(1));
     let subscription = if accepted.repeated {
         drop(subscription);
-        app.follow(who.tenant, &conversation, from).await.map_err(Refusal::Bus)?
+        app.follow(who.tenant, &conversation, from, false).await.map_err(Refusal::Bus)?
     } else {
         Follow {
-            feed: Feed::after(conversation.decode().into_owned(), from),
+            feed: Feed::after(conversation.decode().into_owned(), from, false),
             subscription,
             ready: Vec::new(),
         }
@@ -149,6 +150,17 @@ pub(crate) async fn chat(
         return Ok(Sse::new(frames).keep_alive(keep_alive).into_response());
     }
     answer.whole(app.config.answer_timeout).await
+}
+
+/// The request's body; what is a little too long is read to its end, so that the client reads why.
+async fn whole(body: Body) -> Result<Bytes, Refused> {
+    let too_long = || {
+        let message = format!("The request is longer than {MAX_BODY} bytes; send less.");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        Refused::new(status, "invalid_request_error", "request_too_large", message)
+    };
+    let bytes = axum::body::to_bytes(body, 8 * MAX_BODY).await.map_err(|_| too_long())?;
+    if bytes.len() > MAX_BODY { Err(too_long()) } else { Ok(bytes) }
 }
 
 /// A conversation that is being followed.

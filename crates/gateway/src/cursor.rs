@@ -7,22 +7,26 @@ use uuid::Uuid;
 /// How much of a conversation a client has: all events up to a sequence, and so many characters
 /// of the answer that was being made.
 ///
-/// Written `SEQUENCE:` or `SEQUENCE:CALL:CHARACTERS`; empty is the beginning.
+/// Written `SEQUENCE:` or `SEQUENCE:CALL:CHARACTERS`; empty is the beginning. `SEQUENCE!:` is the
+/// event that ends a request, before the client has got its `done`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) sequence: u64,
     pub(crate) partial: Option<(Uuid, usize)>,
+    /// The frame `done` of the event at `sequence` has not been sent.
+    pub(crate) owes_done: bool,
 }
 
 impl Cursor {
     pub(crate) fn at(sequence: u64) -> Self {
-        Self { sequence, partial: None }
+        Self { sequence, ..Self::default() }
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.sequence)?;
+        let mark = if self.owes_done { "!" } else { "" };
+        write!(f, "{}{mark}:", self.sequence)?;
         match self.partial {
             Some((call, characters)) => write!(f, "{call}:{characters}"),
             None => Ok(()),
@@ -40,14 +44,15 @@ impl FromStr for Cursor {
             return Ok(Self::default());
         }
         let (sequence, rest) = text.split_once(':').ok_or_else(wrong)?;
-        let sequence = sequence.parse().map_err(|_| wrong())?;
+        let owes_done = sequence.ends_with('!');
+        let sequence = sequence.trim_end_matches('!').parse().map_err(|_| wrong())?;
         if rest.is_empty() {
-            return Ok(Self::at(sequence));
+            return Ok(Self { sequence, partial: None, owes_done });
         }
         let (call, characters) = rest.split_once(':').ok_or_else(wrong)?;
         let call = call.parse().map_err(|_| wrong())?;
         let characters = characters.parse().map_err(|_| wrong())?;
-        Ok(Self { sequence, partial: Some((call, characters)) })
+        Ok(Self { sequence, partial: Some((call, characters)), owes_done })
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Feed {
     conversation: String,
     cursor: Cursor,
     calls: BTreeMap<Uuid, Progress>,
+    /// Whether whoever reads shows the events of a run beside its answer.
+    timeline: bool,
 }
 
 /// How much of one model call's text the client has.
@@ -30,11 +32,11 @@ struct Progress {
 }
 
 impl Feed {
-    pub(crate) fn after(conversation: String, cursor: Cursor) -> Self {
+    pub(crate) fn after(conversation: String, cursor: Cursor, timeline: bool) -> Self {
         let partial = cursor
             .partial
             .map(|(call, characters)| (call, Progress { characters, ..Progress::default() }));
-        Self { conversation, cursor, calls: partial.into_iter().collect() }
+        Self { conversation, cursor, calls: partial.into_iter().collect(), timeline }
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
@@ -48,6 +50,10 @@ impl Feed {
 
     /// The frames of a stored event; none when the client has it already.
     pub(crate) fn event(&mut self, message: &Message) -> Vec<ServerFrame> {
+        if message.sequence == self.cursor.sequence && self.cursor.owes_done {
+            self.cursor.owes_done = false;
+            return self.done(message).into_iter().collect();
+        }
         if message.sequence <= self.cursor.sequence {
             return Vec::new();
         }
@@ -70,10 +76,22 @@ impl Feed {
             _ => {}
         }
         let open = |(call, _): &(Uuid, usize)| self.calls.get(call).is_some_and(|call| !call.ended);
-        self.cursor =
-            Cursor { sequence: message.sequence, partial: self.cursor.partial.filter(open) };
+        let partial = self.cursor.partial.filter(open);
+        let ends = kind == EventType::RequestsProcessed;
+        self.cursor = Cursor { sequence: message.sequence, partial, owes_done: ends };
+        if self.timeline {
+            frames.extend(self.timeline_event(kind, run, message));
+        }
+        self.cursor.owes_done = false;
+        if ends {
+            frames.extend(self.done(message));
+        }
+        frames
+    }
+
+    fn timeline_event(&self, kind: EventType, run: Uuid, message: &Message) -> Option<ServerFrame> {
         match summary::of(kind, &message.bytes) {
-            Ok(summary) => frames.push(ServerFrame::Event(EventFrame {
+            Ok(summary) => Some(ServerFrame::Event(EventFrame {
                 conversation: self.conversation.clone(),
                 run,
                 cursor: self.cursor,
@@ -84,13 +102,11 @@ impl Feed {
                 summary,
             })),
             Err(error) => {
-                tracing::debug!(%error, sequence = message.sequence, "unreadable event passed over")
+                let sequence = message.sequence;
+                tracing::debug!(%error, sequence, "unreadable event passed over");
+                None
             }
         }
-        if kind == EventType::RequestsProcessed {
-            frames.extend(self.done(message));
-        }
-        frames
     }
 
     /// The frames of a live piece; none when the client has it already, or lacks what is before it.

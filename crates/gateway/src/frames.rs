@@ -89,6 +89,10 @@ pub(crate) enum ServerFrame {
         conversation: String,
         cursor: Cursor,
     },
+    /// The last frame before the connection is closed with this code.
+    Closing {
+        close: u16,
+    },
 }
 
 /// One stored event of a run.

@@ -2,7 +2,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -25,7 +24,7 @@ use crate::keys::{Keys, Principal};
 use crate::{assets, socket};
 
 /// Largest body of an HTTP request.
-const MAX_BODY: usize = 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
 /// What all requests share.
 pub(crate) struct App {
@@ -116,7 +115,6 @@ impl Gateway {
             .route("/healthz", get(health::live))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(health::metrics))
-            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self.app);
         use axum::serve::ListenerExt as _;
         let listener = self.listener.tap_io(|stream| {
@@ -202,12 +200,13 @@ impl App {
         tenant: TenantId,
         conversation: &Token,
         cursor: Cursor,
+        timeline: bool,
     ) -> Result<Follow, nexus_bus::Error> {
         // First the subscription, then the log: what is stored in between comes twice, not never.
         let subscription = self.hub.subscribe(tenant, conversation);
-        let mut feed = Feed::after(conversation.decode().into_owned(), cursor);
+        let mut feed = Feed::after(conversation.decode().into_owned(), cursor, timeline);
         let pattern = Pattern::conversation(tenant, &self.channel, conversation);
-        let start = Start::At(cursor.sequence + 1);
+        let start = Start::At(cursor.sequence + u64::from(!cursor.owes_done));
         let mut reader =
             Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
         let mut ready = Vec::new();

@@ -30,6 +30,7 @@ const MAX_FOLLOWED: usize = 256;
 
 const UNAUTHORIZED: u16 = 4401;
 const NO_HELLO: u16 = 4408;
+const TOO_LARGE: u16 = 4413;
 const SLOW: u16 = 4429;
 
 /// `GET /v1/ws`.
@@ -89,7 +90,14 @@ async fn serve(app: Arc<App>, headers: HeaderMap, mut socket: WebSocket) {
                     .await;
             }
             Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => {}
-            Some(Ok(WsMessage::Close(_)) | Err(_)) | None => break,
+            Some(Ok(WsMessage::Close(_))) | None => break,
+            Some(Err(error)) => {
+                if error.to_string().contains("too long") || error.to_string().contains("too large")
+                {
+                    session.close(TOO_LARGE).await;
+                }
+                break;
+            }
         }
     }
     drop(session);
@@ -133,7 +141,11 @@ async fn write(
             _ = beat.tick() => Some(ServerFrame::Ping),
         };
         let Some(frame) = frame else { break };
-        let slow = matches!(frame, ServerFrame::Resume { .. });
+        let last = match &frame {
+            ServerFrame::Resume { .. } => Some(SLOW),
+            ServerFrame::Closing { close } => Some(*close),
+            _ => None,
+        };
         let Ok(text) = serde_json::to_string(&frame) else { continue };
         // A client that takes nothing for this long is gone.
         let sent =
@@ -141,17 +153,22 @@ async fn write(
         if !matches!(sent, Ok(Ok(()))) {
             break;
         }
-        if slow {
-            code = Some(SLOW);
+        if last.is_some() {
+            code = last;
             break;
         }
     }
     gone.cancel();
-    let frame = code.map(|code| CloseFrame {
-        code,
-        reason: "too slow: reconnect and follow from the cursor".into(),
-    });
+    let frame = code.map(|code| CloseFrame { code, reason: reason(code).into() });
     let _ = tokio::time::timeout(Duration::from_secs(1), sink.send(WsMessage::Close(frame))).await;
+}
+
+fn reason(code: u16) -> &'static str {
+    match code {
+        SLOW => "too slow: reconnect and follow from the cursor",
+        TOO_LARGE => "a frame may have 1 MiB",
+        _ => "closed",
+    }
 }
 
 struct Session {
@@ -270,6 +287,10 @@ impl Session {
         });
     }
 
+    async fn close(&self, close: u16) {
+        let _ = self.out.send(ServerFrame::Closing { close }).await;
+    }
+
     async fn error(
         &self,
         code: &'static str,
@@ -290,7 +311,7 @@ async fn feed(
     cursor: Cursor,
     out: mpsc::Sender<ServerFrame>,
 ) {
-    let mut follow = match app.follow(tenant, &token, cursor).await {
+    let mut follow = match app.follow(tenant, &token, cursor, true).await {
         Ok(follow) => follow,
         Err(error) => {
             let (code, message) = (error.code(), error.to_string());

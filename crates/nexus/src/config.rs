@@ -46,6 +46,7 @@ pub(crate) struct Config {
 pub(crate) struct Settings {
     pub(crate) config: Config,
     figment: Figment,
+    from_flags: Vec<&'static str>,
 }
 
 /// Short names for settings that everybody needs.
@@ -69,21 +70,25 @@ impl Settings {
         }
         let mut figment =
             Figment::from(Serialized::defaults(defaults)).merge(Toml::file(file)).merge(env);
+        let mut from_flags = Vec::new();
         if let Some(data) = &global.data {
-            figment = figment.merge(("data", data));
+            figment = figment.merge(Serialized::global("data", data));
+            from_flags.push("data");
         }
         let config: Config =
             figment.extract().map_err(|error| Misuse(format!("configuration: {error}")))?;
-        Ok(Self { config, figment })
+        Ok(Self { config, figment, from_flags })
     }
 
     /// Where a setting's value came from, for people.
     pub(crate) fn source_of(&self, key: &str) -> String {
+        if self.from_flags.contains(&key) {
+            return "flag".to_owned();
+        }
         let Some(metadata) = self.figment.find_metadata(key) else { return "default".to_owned() };
         match &metadata.source {
             Some(figment::Source::File(path)) => path.display().to_string(),
             _ if metadata.name.contains("environment") => "environment".to_owned(),
-            _ if metadata.name.contains("tuple") => "flag".to_owned(),
             _ => "default".to_owned(),
         }
     }

@@ -1,10 +1,9 @@
 //! The one binary of Nexus: command line, configuration, embedded servers, supervision.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line tool speaks through them"
-)]
+#![allow(clippy::print_stderr, reason = "a command line tool speaks through it")]
+
+#[macro_use]
+mod output;
 
 mod bus_config;
 mod cli;

@@ -159,8 +159,12 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Record>> {
         }
         let line: Line = serde_json::from_str(&line).with_context(place)?;
         let bytes = STANDARD.decode(&line.data).with_context(place)?;
-        let record = Record::new(line.sequence, line.stored_at, line.subject, bytes);
-        records.push(record.with_context(|| format!("{}: no event of a conversation", place()))?);
+        let place =
+            || format!("{}: the event at sequence {} on {}", place(), line.sequence, line.subject);
+        let record = Record::new(line.sequence, line.stored_at, line.subject.clone(), bytes);
+        records.push(
+            record.with_context(|| format!("{} cannot be read; it has been changed", place()))?,
+        );
     }
     Ok(records)
 }

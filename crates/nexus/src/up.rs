@@ -70,8 +70,8 @@ async fn serve(
     installation.http = format!("http://{}", settings.http());
     installation.write(data)?;
     wait_until_ready(settings.http(), stop).await?;
-    println!("open {}/#key={}", installation.http, key.expose_secret());
-    println!("ready {}", installation.http);
+    say!("open {}/#key={}", installation.http, key.expose_secret());
+    say!("ready {}", installation.http);
     while workers.join_next().await.is_some() {}
     deps.bus.close().await;
     deps.store.close().await;
@@ -89,7 +89,7 @@ pub(crate) async fn worker(settings: Settings, chosen: Vec<Role>) -> Result<Exit
     let names: Vec<&str> = chosen.iter().map(|role| role.name()).collect();
     let mut workers = start(chosen, &deps).await?;
     deps.readiness.set_ready();
-    println!("ready {}", names.join(" "));
+    say!("ready {}", names.join(" "));
     while workers.join_next().await.is_some() {}
     deps.bus.close().await;
     Ok(ExitCode::SUCCESS)

@@ -49,7 +49,9 @@ impl Feed {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Partition, mpsc::UnboundedSender<Message>>> {
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<Partition, mpsc::UnboundedSender<Message>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

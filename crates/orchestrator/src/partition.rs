@@ -6,7 +6,8 @@ use nexus_bus::{
     Bus, Chain, Checkpoint, Checkpoints, EVENTS, Fence, Filter, Message, Reader, Start, failpoint,
 };
 use nexus_contracts::{
-    Event, EventType, Metadata, Partition, RunCancel, Subject, Timestamp, derived_id, traceparent,
+    Event, EventType, Metadata, Outcome, Partition, ProcessedRequest, RunCancel, RunUsage, Subject,
+    Timestamp, derived_id, traceparent,
 };
 use nexus_conversation::{Body, Command, ConversationKey, ENGINE, State, Verdict};
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::configuration::Configuration;
 use crate::deadlines::Deadlines;
 use crate::error::Error;
-use crate::recovery::{Seen, Tail, id_of, recognises, take};
+use crate::recovery::{Seen, Tail, recognises, take};
 
 /// What all partitions of a process share.
 #[derive(Debug)]
@@ -52,10 +53,13 @@ impl Owner {
         partition: Partition,
     ) -> Result<Self, Error> {
         let (checkpoint, expired) = load(&shared, &bus, partition).await?;
-        let (mut state, from, revision) = match checkpoint {
+        let (state, from, revision) = match checkpoint {
             Some((state, checkpoint)) => (state, checkpoint.sequence + 1, checkpoint.revision()),
             None => (State::default(), 1, revision_of(&shared, partition).await?),
         };
+        // What was open behind a gap in the log can neither go on nor be decided on again.
+        let (mut state, lost) =
+            if expired { (State::default(), state.open_requests()) } else { (state, Vec::new()) };
         let fence = Fence::claim(&bus, partition, shared.member, ENGINE, (shared.now)()).await?;
         failpoint::hit("orchestrator.after_claim");
         let filter = Filter::Partition(partition);
@@ -80,12 +84,16 @@ impl Owner {
             state,
             revision,
         };
-        owner.catch_up(tail, expired).await?;
+        owner.catch_up(tail, &lost).await?;
         Ok(owner)
     }
 
     /// Publishes what the log should have and does not.
-    async fn catch_up(&self, mut tail: Tail, expired: bool) -> Result<(), Error> {
+    async fn catch_up(
+        &self,
+        mut tail: Tail,
+        lost: &[(ConversationKey, Uuid)],
+    ) -> Result<(), Error> {
         for (message, reason) in std::mem::take(&mut tail.malformed) {
             self.bury(&message, reason).await;
         }
@@ -94,12 +102,8 @@ impl Owner {
             let text = "The system was changed while it worked on this request. Please ask again.";
             self.give_up(&key, run, "engine_changed", text).await?;
         }
-        if expired {
-            let text = "The events of this request are too old. Please ask again.";
-            let lost: Vec<_> = self.state.waits().map(|wait| (wait.key, wait.run)).collect();
-            for (key, run) in lost {
-                self.give_up(&key, run, "events_expired", text).await?;
-            }
+        for (key, request) in lost {
+            self.end_lost(key, *request).await?;
         }
         let missing = tail.missing(&self.state);
         if !missing.is_empty() {
@@ -151,8 +155,7 @@ impl Owner {
     async fn input(&mut self, message: Message) -> Result<(), Error> {
         failpoint::hit("orchestrator.after_receive");
         match take(&mut self.state, &message) {
-            Seen::Input { key, step } => {
-                let id = id_of(&message.bytes).unwrap_or_default();
+            Seen::Input { key, id, step } => {
                 if let Verdict::Panicked(reason) = step.verdict {
                     self.bury(&message, format!("the engine panicked: {reason}")).await;
                 }
@@ -169,7 +172,7 @@ impl Owner {
                     return Err(nexus_bus::Error::Fenced { partition }.into());
                 }
             }
-            Seen::Other { .. } => {}
+            Seen::Other => {}
             Seen::Malformed { reason } => self.bury(&message, reason).await,
         }
         Ok(())
@@ -215,6 +218,26 @@ impl Owner {
             RunCancel { run, reason: Some(text.to_owned()), failure: Some(code.to_owned()) };
         let event = Event::new(id, run, metadata, (self.shared.now)(), cancel);
         let subject = Subject::of(EventType::RunsCancel, &event.metadata);
+        self.fence.publish(&subject, id, event.encode().into()).await?;
+        Ok(())
+    }
+
+    /// Ends a request whose events have aged out.
+    async fn end_lost(&self, key: &ConversationKey, request: Uuid) -> Result<(), Error> {
+        let id = derived_id(request, "events expired");
+        let metadata = Metadata {
+            causation_id: Some(request),
+            traceparent: Some(traceparent(request, id)),
+            ..Metadata::at(key.tenant, key.channel.clone(), key.conversation.clone())
+        };
+        let outcome = Outcome::Failed {
+            code: "events_expired".to_owned(),
+            message: "The events of this request are too old. Please ask again.".to_owned(),
+        };
+        let usage = RunUsage::default();
+        let payload = ProcessedRequest { request, outcome, model: None, usage };
+        let event = Event::new(id, request, metadata, (self.shared.now)(), payload);
+        let subject = Subject::of(EventType::RequestsProcessed, &event.metadata);
         self.fence.publish(&subject, id, event.encode().into()).await?;
         Ok(())
     }

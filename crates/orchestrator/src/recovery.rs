@@ -13,14 +13,13 @@ pub(crate) enum Seen {
     /// The engine's input, and what it decided on it.
     Input {
         key: ConversationKey,
+        id: Uuid,
         step: Step,
     },
     /// Somebody took the partition at this sequence.
     Epoch,
     /// Nothing to decide on: a command, or a type that this version does not know.
-    Other {
-        id: Option<Uuid>,
-    },
+    Other,
     Malformed {
         reason: String,
     },
@@ -37,10 +36,10 @@ pub(crate) fn take(state: &mut State, message: &Message) -> Seen {
     };
     let Ok(kind) = subject.kind.parse::<EventType>() else {
         metrics::counter!("nexus_orchestrator_unknown_events_total").increment(1);
-        return Seen::Other { id: None };
+        return Seen::Other;
     };
     let event = match InputEvent::decode(kind, &message.bytes) {
-        None => return Seen::Other { id: id_of(&message.bytes) },
+        None => return Seen::Other,
         Some(Ok(event)) => event,
         Some(Err(error)) => return Seen::Malformed { reason: Chain(&error).to_string() },
     };
@@ -52,7 +51,7 @@ pub(crate) fn take(state: &mut State, message: &Message) -> Seen {
         let reason = "a request's correlation_id has to be its own id".to_owned();
         return Seen::Malformed { reason };
     }
-    let key = ConversationKey::of(event.metadata());
+    let (key, id) = (ConversationKey::of(event.metadata()), event.id());
     let input = Input {
         sequence: message.sequence,
         stored_at: message.stored_at,
@@ -68,7 +67,7 @@ pub(crate) fn take(state: &mut State, message: &Message) -> Seen {
     };
     metrics::counter!("nexus_orchestrator_inputs_total", "type" => kind.as_str(), "verdict" => verdict)
         .increment(1);
-    Seen::Input { key, step }
+    Seen::Input { key, id, step }
 }
 
 /// What the tail of the log says about commands: which should be there, which are.
@@ -84,13 +83,12 @@ pub(crate) struct Tail {
 impl Tail {
     /// Folds one message of the tail.
     pub(crate) fn fold(&mut self, state: &mut State, message: Message) {
-        let own = |bytes: &Bytes| id_of(bytes);
-        let id = own(&message.bytes);
+        let id = id_of(&message.bytes);
         if let Some(id) = id {
             self.last = Some((message.sequence, id, message.stored_at));
         }
         match take(state, &message) {
-            Seen::Input { key, step } => {
+            Seen::Input { key, step, .. } => {
                 if let Verdict::Panicked(reason) = step.verdict {
                     self.malformed.push((message.clone(), reason));
                 }
@@ -99,10 +97,8 @@ impl Tail {
                 // Decisions that are inputs too: runs.started and requests.processed.
                 self.stored.extend(id.map(|id| (id, message.bytes)));
             }
-            Seen::Other { id: Some(id) } => {
-                self.stored.insert(id, message.bytes);
-            }
-            Seen::Other { id: None } | Seen::Epoch => {}
+            Seen::Other => self.stored.extend(id.map(|id| (id, message.bytes))),
+            Seen::Epoch => {}
             Seen::Malformed { reason } => self.malformed.push((message, reason)),
         }
     }

@@ -12,7 +12,7 @@ pub enum Error {
     Transport { method: &'static str, source: reqwest::Error },
     #[error("Telegram's answer to {method} is not what the Bot API says")]
     Unreadable { method: &'static str, source: serde_json::Error },
-    #[error("Telegram refused {method} with {code}: {description}")]
+    #[error("Telegram refused {method} with {code}: {description}{}", hint(*code))]
     Refused {
         method: &'static str,
         code: u16,
@@ -38,6 +38,15 @@ pub enum Error {
         #[from]
         source: nexus_bus::Error,
     },
+}
+
+/// What to do about a refusal that a person has to mend.
+fn hint(code: u16) -> &'static str {
+    match code {
+        401 | 404 => "; is TELEGRAM_BOT_TOKEN the token that BotFather gave?",
+        409 => "; does another process poll for the same bot?",
+        _ => "",
+    }
 }
 
 impl Error {

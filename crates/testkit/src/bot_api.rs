@@ -227,7 +227,8 @@ impl BotApi {
 
     /// Waits until a chat has at least `count` messages; returns what it has then or in the end.
     pub async fn wait_for_sent(&self, chat: i64, count: usize, timeout: Duration) -> Vec<Sent> {
-        let of_chat = || self.sent().into_iter().filter(|sent| sent.chat == chat).collect::<Vec<_>>();
+        let of_chat =
+            || self.sent().into_iter().filter(|sent| sent.chat == chat).collect::<Vec<_>>();
         let enough = async {
             loop {
                 let changed = self.shared.changed.notified();

@@ -97,7 +97,7 @@ impl Answer {
             }
             "delta" if !self.json && self.is_ours(frame) => {
                 self.printed.push_str(&text("text"));
-                print!("{}", text("text"));
+                show!("{}", text("text"));
                 std::io::stdout().flush()?;
             }
             "done" if self.is_ours(frame) => return Ok(Some(self.done(frame))),
@@ -114,13 +114,13 @@ impl Answer {
         let answered = frame["outcome"] == "answered";
         let text = frame["text"].as_str().unwrap_or_default();
         if self.json {
-            println!("{frame}");
+            say!("{frame}");
         } else if answered {
             // What streamed may have had a preamble; the last word is the answer.
             if !self.printed.ends_with(text) {
-                print!("{}{text}", if self.printed.is_empty() { "" } else { "\n" });
+                show!("{}{text}", if self.printed.is_empty() { "" } else { "\n" });
             }
-            println!();
+            say!("");
         } else {
             eprintln!("{}: {text}", frame["outcome"].as_str().unwrap_or("failed"));
         }

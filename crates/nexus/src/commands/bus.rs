@@ -41,12 +41,12 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
 
 fn print(changes: &[Change], json: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string(changes)?);
+        say!("{}", serde_json::to_string(changes)?);
     } else if changes.is_empty() {
-        println!("the bus is as described");
+        say!("the bus is as described");
     } else {
         for change in changes {
-            println!("{change}");
+            say!("{change}");
         }
     }
     Ok(())

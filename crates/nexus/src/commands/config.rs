@@ -14,9 +14,9 @@ pub(crate) fn run(settings: &Settings, json: bool) -> Result<ExitCode> {
         let source = settings.source_of(&key);
         let shown = if is_address_with_secret(&key, &value) { Value::from("***") } else { value };
         if json {
-            println!("{}", serde_json::json!({ "key": key, "value": shown, "source": source }));
+            say!("{}", serde_json::json!({ "key": key, "value": shown, "source": source }));
         } else {
-            println!("{key:<36} {shown:<40} {source}");
+            say!("{key:<36} {shown:<40} {source}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -30,11 +30,11 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
         Command::Show { id } => show(find(&entries, &id)?, json),
         Command::Retry { id } => {
             letters.retry(find(&entries, &id)?, now()).await?;
-            println!("{id} is back on its subject");
+            say!("{id} is back on its subject");
         }
         Command::Drop { id } => {
             letters.drop_letter(find(&entries, &id)?, now()).await?;
-            println!("{id} is dropped");
+            say!("{id} is dropped");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -50,19 +50,23 @@ fn list(entries: &[DeadEntry], json: bool) {
     for entry in entries {
         let letter = &entry.event.payload;
         if json {
-            println!(
+            say!(
                 "{}",
                 json!({ "id": entry.event.id, "at": entry.event.timestamp, "letter": letter.known })
             );
         } else {
-            println!(
+            say!(
                 "{}  {}  {:<14} {:<10} {}",
-                entry.event.id, entry.event.timestamp, letter.worker, letter.code, letter.reason
+                entry.event.id,
+                entry.event.timestamp,
+                letter.worker,
+                letter.code,
+                letter.reason
             );
         }
     }
     if entries.is_empty() && !json {
-        println!("no dead letters");
+        say!("no dead letters");
     }
 }
 
@@ -71,17 +75,19 @@ fn show(entry: &DeadEntry, json: bool) {
     let body = serde_json::from_slice::<Value>(&message)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message).into_owned()));
     if json {
-        println!("{}", json!({ "id": entry.event.id, "letter": letter.known, "body": body }));
+        say!("{}", json!({ "id": entry.event.id, "letter": letter.known, "body": body }));
         return;
     }
-    println!("id          {}", entry.event.id);
-    println!("at          {}", entry.event.timestamp);
-    println!(
+    say!("id          {}", entry.event.id);
+    say!("at          {}", entry.event.timestamp);
+    say!(
         "worker      {} gave up after {} deliveries: {}",
-        letter.worker, letter.deliveries, letter.code
+        letter.worker,
+        letter.deliveries,
+        letter.code
     );
-    println!("reason      {}", letter.reason);
-    println!("subject     {}", letter.subject);
-    println!("stored      {} sequence {}", letter.stream, letter.sequence);
-    println!("{body:#}");
+    say!("reason      {}", letter.reason);
+    say!("subject     {}", letter.subject);
+    say!("stored      {} sequence {}", letter.stream, letter.sequence);
+    say!("{body:#}");
 }

@@ -33,12 +33,9 @@ pub(crate) async fn run(settings: &Settings, json: bool) -> Result<ExitCode> {
             Err(text) => ("WRONG", text),
         };
         if json {
-            println!(
-                "{}",
-                json!({ "check": check.name, "ok": check.result.is_ok(), "detail": text })
-            );
+            say!("{}", json!({ "check": check.name, "ok": check.result.is_ok(), "detail": text }));
         } else {
-            println!("{mark:<6} {:<14} {text}", check.name);
+            say!("{mark:<6} {:<14} {text}", check.name);
         }
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -40,21 +40,25 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
             };
             let (id, key) = keys.create(tenant, &user, &label, now()).await?;
             if json {
-                println!("{}", serde_json::json!({ "id": id, "key": key }));
+                say!("{}", serde_json::json!({ "id": id, "key": key }));
             } else {
-                println!("{key}");
+                say!("{key}");
                 eprintln!("id {id}; the key is not shown again");
             }
         }
         Command::List => {
             for row in keys.list().await? {
                 if json {
-                    println!("{}", serde_json::to_string(&row)?);
+                    say!("{}", serde_json::to_string(&row)?);
                 } else {
                     let state = if row.revoked { "revoked" } else { "valid" };
-                    println!(
+                    say!(
                         "{}  {}  {:<8} {:<12} {}",
-                        row.id, row.created_at, state, row.user, row.label
+                        row.id,
+                        row.created_at,
+                        state,
+                        row.user,
+                        row.label
                     );
                 }
             }
@@ -65,7 +69,7 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
             revoked
                 .then_some(())
                 .with_context(|| format!("there is no key {id}; `nexus keys list` shows them"))?;
-            println!("{id} is revoked");
+            say!("{id} is revoked");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -55,7 +55,7 @@ pub(crate) async fn run(settings: &Settings, since: &str, json: bool) -> Result<
     let records = records::read(&bus, patterns, Start::Time(since)).await?;
     let ledger = account(&records);
     if json {
-        println!("{}", serde_json::to_string(&ledger)?);
+        say!("{}", serde_json::to_string(&ledger)?);
     } else {
         print(&ledger);
     }
@@ -130,14 +130,23 @@ fn note_reply(
 }
 
 fn print(ledger: &Ledger) {
-    println!(
+    say!(
         "{:<12} {:>9} {:>9} {:>9} {:>9} {:>12}",
-        "CHANNEL", "ACCEPTED", "ANSWERED", "FAILED", "PENDING", "UNACCOUNTED"
+        "CHANNEL",
+        "ACCEPTED",
+        "ANSWERED",
+        "FAILED",
+        "PENDING",
+        "UNACCOUNTED"
     );
     let row = |name: &str, counts: &Counts| {
-        println!(
+        say!(
             "{name:<12} {:>9} {:>9} {:>9} {:>9} {:>12}",
-            counts.accepted, counts.answered, counts.failed, counts.pending, counts.unaccounted
+            counts.accepted,
+            counts.answered,
+            counts.failed,
+            counts.pending,
+            counts.unaccounted
         );
     };
     for (channel, counts) in &ledger.channels {
@@ -145,6 +154,6 @@ fn print(ledger: &Ledger) {
     }
     row("total", &ledger.total);
     if ledger.second_replies > 0 {
-        println!("{} requests have more than one final reply", ledger.second_replies);
+        say!("{} requests have more than one final reply", ledger.second_replies);
     }
 }

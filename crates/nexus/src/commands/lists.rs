@@ -16,9 +16,9 @@ pub(crate) async fn agents(settings: &Settings, json: bool) -> Result<ExitCode> 
     let agents = Catalog::<AgentDefinition>::follow(&bus, Bucket::Config, "agent", stop).await?;
     for (name, agent) in agents.entries().iter() {
         if json {
-            println!("{}", serde_json::to_string(agent)?);
+            say!("{}", serde_json::to_string(agent)?);
         } else {
-            println!("{name:<16} {:<24} {}", agent.model, agent.description);
+            say!("{name:<16} {:<24} {}", agent.model, agent.description);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -30,9 +30,9 @@ pub(crate) async fn tools(settings: &Settings, json: bool) -> Result<ExitCode> {
     let tools = Catalog::<ToolSpec>::follow(&bus, Bucket::Tools, "tool", stop).await?;
     for (name, tool) in tools.entries().iter() {
         if json {
-            println!("{}", serde_json::to_string(tool)?);
+            say!("{}", serde_json::to_string(tool)?);
         } else {
-            println!(
+            say!(
                 "{name:<16} {:<6} {}",
                 format!("{:?}", tool.effect).to_lowercase(),
                 tool.description
@@ -49,10 +49,10 @@ pub(crate) async fn models(settings: &Settings, json: bool) -> Result<ExitCode> 
     let entries = models.entries();
     let models: Vec<&String> = entries.values().flatten().collect();
     if json {
-        println!("{}", serde_json::to_string(&models)?);
+        say!("{}", serde_json::to_string(&models)?);
     } else {
         for model in models {
-            println!("{model}");
+            say!("{model}");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -118,9 +118,13 @@ fn grouped(records: Vec<Record>) -> Vec<Vec<Record>> {
 async fn show(records: &[&Record], speed: Option<f64>, json: bool) {
     let Some(first) = records.first() else { return };
     if !json {
-        println!(
+        say!(
             "{:>8} {:>9} {:>9}  {:<19} {:<13} DETAIL",
-            "SEQ", "AT ms", "TOOK ms", "EVENT", "EMITTER"
+            "SEQ",
+            "AT ms",
+            "TOOK ms",
+            "EVENT",
+            "EMITTER"
         );
     }
     let mut before = first.stored_at;
@@ -131,10 +135,10 @@ async fn show(records: &[&Record], speed: Option<f64>, json: bool) {
             tokio::time::sleep(Duration::from_millis(pause).div_f64(speed)).await;
         }
         if json {
-            println!("{}", record.line());
+            say!("{}", record.line());
             continue;
         }
-        println!(
+        say!(
             "{:>8} {:>9} {:>9}  {:<19} {:<13} {}",
             record.sequence,
             millis(record.stored_at.as_micros() - first.stored_at.as_micros()),
@@ -210,30 +214,38 @@ fn report(found: &Found, json: bool) -> ExitCode {
         let result = verify(&record, found.run, true);
         total.inputs += result.inputs;
         total.identical += result.identical;
+        total.unverifiable += result.unverifiable;
         total.mismatches.extend(result.mismatches);
     }
     if json {
         let mismatches: Vec<String> = total.mismatches.iter().map(describe).collect();
-        println!(
+        say!(
             "{}",
-            json!({ "inputs": total.inputs, "identical": total.identical, "mismatches": mismatches })
+            json!({ "inputs": total.inputs, "identical": total.identical, "unverifiable": total.unverifiable, "mismatches": mismatches })
         );
     } else if total.mismatches.is_empty() {
-        println!(
+        say!(
             "verified: all {} decisions on {} inputs are byte-identical",
-            total.identical, total.inputs
+            total.identical,
+            total.inputs
         );
     } else {
         if let Some(first) = total.mismatches.first() {
-            println!("{}", changed(found, first));
+            say!("{}", changed(found, first));
         }
         for mismatch in &total.mismatches {
-            println!("MISMATCH {}", describe(mismatch));
+            say!("MISMATCH {}", describe(mismatch));
         }
-        println!(
+        say!(
             "{} decisions are byte-identical, {} are not",
             total.identical,
             total.mismatches.len()
+        );
+    }
+    if total.unverifiable > 0 && !json {
+        say!(
+            "{} decisions cannot be verified: the beginning of their conversation has aged out",
+            total.unverifiable
         );
     }
     if total.mismatches.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -38,8 +38,8 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
             if drift.is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }
-            print!("{drift}");
-            println!("run `nexus schema export` and commit the result");
+            show!("{drift}");
+            say!("run `nexus schema export` and commit the result");
             Ok(ExitCode::FAILURE)
         }
     }

@@ -40,10 +40,10 @@ pub(crate) async fn run(settings: &Settings, options: &Options, json: bool) -> R
         };
         let Some(record) = Record::of(&message) else { continue };
         if json {
-            println!("{}", record.line());
+            say!("{}", record.line());
         } else {
             let place = record.conversation();
-            println!(
+            say!(
                 "{:>8}  {}  {:<18} {:<12} {}/{}  {}",
                 record.sequence,
                 record.stored_at,

@@ -56,5 +56,7 @@ async fn sent(State(shared): State<Arc<Shared>>) -> Json<Vec<Sent>> {
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
     let state = shared.state();
-    Json(json!({ "unconfirmed": state.queue.len(), "sent": state.sent.len(), "calls": state.calls }))
+    Json(
+        json!({ "unconfirmed": state.queue.len(), "sent": state.sent.len(), "calls": state.calls }),
+    )
 }

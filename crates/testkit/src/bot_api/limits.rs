@@ -42,7 +42,12 @@ impl Limits {
 }
 
 /// How long until fewer than `most` of `times` lie within `window`.
-fn wait(times: &VecDeque<Instant>, most: usize, window: Duration, now: Instant) -> Option<Duration> {
+fn wait(
+    times: &VecDeque<Instant>,
+    most: usize,
+    window: Duration,
+    now: Instant,
+) -> Option<Duration> {
     let limiting = times.iter().rev().nth(most - 1)?;
     window.checked_sub(now.duration_since(*limiting)).filter(|wait| !wait.is_zero())
 }

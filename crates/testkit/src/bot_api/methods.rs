@@ -12,8 +12,17 @@ const LONGEST_TEXT: usize = 4096;
 /// Longest time that a poll is held.
 const LONGEST_POLL: u64 = 50;
 const ACTIONS: [&str; 11] = [
-    "typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice",
-    "upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note",
+    "typing",
+    "upload_photo",
+    "record_video",
+    "upload_video",
+    "record_voice",
+    "upload_voice",
+    "upload_document",
+    "choose_sticker",
+    "find_location",
+    "record_video_note",
+    "upload_video_note",
 ];
 
 /// Arguments of a call, all as text, as the real server takes them.
@@ -58,7 +67,9 @@ impl Shared {
             }
             "getwebhookinfo" => {
                 let pending = self.state().queue.len();
-                Ok(json!({ "url": "", "has_custom_certificate": false, "pending_update_count": pending }))
+                Ok(
+                    json!({ "url": "", "has_custom_certificate": false, "pending_update_count": pending }),
+                )
             }
             _ => Err(Refusal::new(404, "Not Found: method not found")),
         }
@@ -72,7 +83,9 @@ impl Shared {
     }
 
     async fn get_updates(&self, arguments: &Arguments) -> Result<Value, Refusal> {
-        let number = |name: &str, or: i64| arguments.get(name).and_then(|text| text.parse().ok()).unwrap_or(or);
+        let number = |name: &str, or: i64| {
+            arguments.get(name).and_then(|text| text.parse().ok()).unwrap_or(or)
+        };
         let offset = number("offset", 0);
         let limit = usize::try_from(number("limit", 100).clamp(1, 100)).unwrap_or(100);
         let seconds = u64::try_from(number("timeout", 0)).unwrap_or(0).min(LONGEST_POLL);
@@ -163,7 +176,9 @@ impl Shared {
         let id = id.parse().map_err(|_| bad("chat not found"))?;
         match self.state().chats.get(&id) {
             None => Err(bad("chat not found")),
-            Some(chat) if chat.has_blocked => Err(Refusal::new(403, "Forbidden: bot was blocked by the user")),
+            Some(chat) if chat.has_blocked => {
+                Err(Refusal::new(403, "Forbidden: bot was blocked by the user"))
+            }
             Some(_) => Ok(id),
         }
     }
@@ -202,13 +217,14 @@ fn check_markup(arguments: &Arguments, text: &str) -> Result<(), Refusal> {
         _ => return Err(bad("unsupported parse_mode")),
     }
     let Some(entities) = arguments.get("entities") else { return Ok(()) };
-    let entities: Vec<Value> =
-        serde_json::from_str(entities).map_err(|_| bad("can't parse entities: expected an Array"))?;
+    let entities: Vec<Value> = serde_json::from_str(entities)
+        .map_err(|_| bad("can't parse entities: expected an Array"))?;
     let units = u64::try_from(text.encode_utf16().count()).unwrap_or(u64::MAX);
     let is_within = |entity: &Value| {
         let number = |name: &str| entity.get(name).and_then(Value::as_u64);
         let (offset, length) = (number("offset")?, number("length")?);
-        (entity.get("type")?.is_string() && length > 0 && offset.checked_add(length)? <= units).then_some(())
+        (entity.get("type")?.is_string() && length > 0 && offset.checked_add(length)? <= units)
+            .then_some(())
     };
     if entities.iter().all(|entity| is_within(entity).is_some()) {
         return Ok(());

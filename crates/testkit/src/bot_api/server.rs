@@ -68,7 +68,8 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 /// The method's name in lower case, from `/bot<token>/<method>`.
 fn method(path: &str, token: &str) -> Result<String, Refusal> {
     let not_found = || Refusal::new(404, "Not Found");
-    let (given, method) = path.strip_prefix("/bot").and_then(|path| path.split_once('/')).ok_or_else(not_found)?;
+    let (given, method) =
+        path.strip_prefix("/bot").and_then(|path| path.split_once('/')).ok_or_else(not_found)?;
     let (id, secret) = given.split_once(':').ok_or_else(not_found)?;
     let is_secret = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if id.parse::<u64>().is_err() || secret.len() < 30 || !secret.chars().all(is_secret) {
@@ -83,17 +84,24 @@ fn method(path: &str, token: &str) -> Result<String, Refusal> {
 /// Arguments from the address and from a JSON or form body.
 async fn arguments(request: Request) -> Result<Arguments, Refusal> {
     let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
-    let mut arguments: Arguments = query.map(|Query(pairs)| pairs.into_iter().collect()).unwrap_or_default();
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let mut arguments: Arguments =
+        query.map(|Query(pairs)| pairs.into_iter().collect()).unwrap_or_default();
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or("");
     if kind.starts_with("application/json") {
         let body = axum::body::to_bytes(request.into_body(), MAX_BODY).await;
         let body = body.map_err(|_| Refusal::new(413, "Request Entity Too Large"))?;
         let unreadable = |_| Refusal::new(400, "Bad Request: can't parse JSON object");
         let object: Map<String, Value> = serde_json::from_slice(&body).map_err(unreadable)?;
-        arguments.extend(object.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match value {
-            Value::String(text) => (name, text),
-            other => (name, other.to_string()),
-        }));
+        arguments.extend(object.into_iter().filter(|(_, value)| !value.is_null()).map(
+            |(name, value)| match value {
+                Value::String(text) => (name, text),
+                other => (name, other.to_string()),
+            },
+        ));
     } else if kind.starts_with("application/x-www-form-urlencoded") {
         let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
         let Form(pairs) = form.map_err(|_| Refusal::new(400, "Bad Request: can't parse form"))?;
@@ -109,7 +117,8 @@ fn ok(body: &Value) -> Response {
 }
 
 fn refuse(refusal: &Refusal) -> Response {
-    let mut body = json!({ "ok": false, "error_code": refusal.code, "description": refusal.description });
+    let mut body =
+        json!({ "ok": false, "error_code": refusal.code, "description": refusal.description });
     if let (Some(seconds), Some(body)) = (refusal.retry_after, body.as_object_mut()) {
         body.insert("parameters".to_owned(), json!({ "retry_after": seconds }));
     }
