@@ -157,7 +157,7 @@ async fn whole(body: Body) -> Result<Bytes, Refused> {
     let too_long = || {
         let message = format!("The request is longer than {MAX_BODY} bytes; send less.");
         let status = StatusCode::PAYLOAD_TOO_LARGE;
-        Refused::new(status, "invalid_request_error", "request_too_large", message)
+        Refused::new(status, "invalid_request_error", "text_too_long", message)
     };
     let bytes = axum::body::to_bytes(body, 8 * MAX_BODY).await.map_err(|_| too_long())?;
     if bytes.len() > MAX_BODY { Err(too_long()) } else { Ok(bytes) }

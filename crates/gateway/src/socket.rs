@@ -143,9 +143,12 @@ async fn write(
         let Some(frame) = frame else { break };
         let last = match &frame {
             ServerFrame::Resume { .. } => Some(SLOW),
-            ServerFrame::Closing { close } => Some(*close),
             _ => None,
         };
+        if let ServerFrame::Closing { close } = frame {
+            code = Some(close);
+            break;
+        }
         let Ok(text) = serde_json::to_string(&frame) else { continue };
         // A client that takes nothing for this long is gone.
         let sent =
