@@ -9,7 +9,7 @@ use crate::input::Input;
 use crate::prompt::cut;
 use crate::run::{self, Flow};
 use crate::state::{Conversation, Phase, Reply, Request, Run, sha256};
-use crate::step::Verdict;
+use crate::verdict::Verdict;
 
 /// Names and reasons come from outside and must fit into every command of the run.
 const MAX_NAME_BYTES: usize = 1024;

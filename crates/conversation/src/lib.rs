@@ -18,12 +18,14 @@ mod state;
 mod step;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod verify;
 
 pub use command::{Body, Command, PendingStart};
 pub use input::{Input, InputEvent};
 pub use state::{Conversation, ConversationKey, PendingCall, State};
-pub use step::{Step, Verdict, step};
+pub use step::step;
+pub use verdict::{Step, Verdict};
 pub use verify::{Mismatch, Recorded, Verification, verify};
 
 /// Version of the engine's decisions. Raise it when the same inputs may give other commands.

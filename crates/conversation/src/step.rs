@@ -7,26 +7,8 @@ use crate::command::{Command, Issuer};
 use crate::input::{Input, InputEvent};
 use crate::run::Flow;
 use crate::state::{Conversation, ConversationKey, Phase, Request, Run, State};
+use crate::verdict::{Step, Verdict};
 use crate::{admission, run};
-
-/// What came of one input.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    pub commands: Vec<Command>,
-    pub verdict: Verdict,
-}
-
-/// How an input was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    Applied,
-    /// A request that was seen before.
-    Repeated,
-    /// An answer to a call that is closed, or to a run that is over.
-    Late,
-    /// The engine failed on it; the conversation's requests have been failed.
-    Panicked(String),
-}
 
 /// Takes the next input in stream order and says which events follow from it.
 pub fn step(state: &mut State, input: &Input<'_>) -> Step {

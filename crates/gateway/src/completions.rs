@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::accept::{self, Ask, Refusal};
+use crate::app::{App, MAX_BODY, Unauthorized};
 use crate::cursor::Cursor;
 use crate::feed::Feed;
+use crate::follow::Follow;
 use crate::frames::{DoneFrame, ServerFrame};
-use crate::hub::{Item, Subscription};
 use crate::openai::{ChatRequest, ErrorEnvelope, ErrorObject, Usage};
-use crate::server::{App, MAX_BODY, Unauthorized};
 
 /// An error as OpenAI clients expect it.
 pub(crate) struct Refused {
@@ -161,27 +161,6 @@ async fn whole(body: Body) -> Result<Bytes, Refused> {
     };
     let bytes = axum::body::to_bytes(body, 8 * MAX_BODY).await.map_err(|_| too_long())?;
     if bytes.len() > MAX_BODY { Err(too_long()) } else { Ok(bytes) }
-}
-
-/// A conversation that is being followed.
-pub(crate) struct Follow {
-    pub(crate) feed: Feed,
-    pub(crate) subscription: Subscription,
-    /// Frames that are known already.
-    pub(crate) ready: Vec<ServerFrame>,
-}
-
-impl Follow {
-    /// The next frames; `None` when we were too slow.
-    pub(crate) async fn next(&mut self) -> Option<Vec<ServerFrame>> {
-        if !self.ready.is_empty() {
-            return Some(std::mem::take(&mut self.ready));
-        }
-        Some(match self.subscription.next().await? {
-            Item::Event(message) => self.feed.event(&message),
-            Item::Chunk(chunk) => self.feed.chunk(&chunk),
-        })
-    }
 }
 
 /// The answer to one request.

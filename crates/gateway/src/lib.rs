@@ -5,25 +5,28 @@
 //! conversation is following its slice of the log, so a client can leave and come back.
 
 mod accept;
+mod app;
 mod assets;
 mod completions;
 mod config;
 mod cursor;
 mod error;
 mod feed;
+mod follow;
 mod frames;
 mod health;
 mod hub;
 mod keys;
 mod openai;
+mod readiness;
 mod server;
 mod socket;
 mod summary;
 
 pub use config::Config;
 pub use error::Error;
-pub use health::Readiness;
 pub use keys::{KeyRow, Keys, Principal};
+pub use readiness::Readiness;
 pub use server::Gateway;
 
 /// The migrations of the schema `system`.

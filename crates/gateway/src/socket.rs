@@ -16,10 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use crate::accept::{self, Ask};
+use crate::app::App;
 use crate::cursor::Cursor;
 use crate::frames::{ClientFrame, ServerFrame};
 use crate::keys::Principal;
-use crate::server::App;
 
 /// Largest frame that a client may send.
 const MAX_FRAME: usize = 1024 * 1024;

@@ -5,6 +5,7 @@
 
 mod error;
 mod interactions;
+mod mind;
 mod recall;
 mod record;
 mod worker;

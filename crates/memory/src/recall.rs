@@ -6,7 +6,7 @@ use nexus_contracts::{Event, MemoryRecall, MemoryRecalled};
 
 use crate::error::Error;
 use crate::interactions;
-use crate::worker::Mind;
+use crate::mind::Mind;
 
 /// Longest time between two looks, for replies that another process records.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

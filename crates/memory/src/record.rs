@@ -5,7 +5,7 @@ use nexus_contracts::{Event, IncomingRequest, ProcessedRequest};
 
 use crate::error::Error;
 use crate::interactions;
-use crate::worker::Mind;
+use crate::mind::Mind;
 
 /// Records what was asked.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use nexus_bus::{Bucket, Bus, Catalog, Limits, Runner};
-use nexus_contracts::{Tenant, TenantId, Timestamp};
+use nexus_contracts::Timestamp;
 use nexus_store::Store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::mind::Mind;
 use crate::recall::Recall;
 use crate::record::{Learn, Record};
 
@@ -23,23 +24,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self { max_in_flight: 32 }
-    }
-}
-
-/// What all handlers of memory share.
-#[derive(Debug)]
-pub(crate) struct Mind {
-    pub(crate) store: Store,
-    pub(crate) now: fn() -> Timestamp,
-    /// Woken when a reply has been recorded.
-    pub(crate) learned: Notify,
-    tenants: Catalog<Tenant>,
-}
-
-impl Mind {
-    pub(crate) fn known(&self, tenant: TenantId) -> Result<(), Error> {
-        let known = self.tenants.entries().values().any(|known| known.id == tenant);
-        if known { Ok(()) } else { Err(Error::UnknownTenant { tenant }) }
     }
 }
 

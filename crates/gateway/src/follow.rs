@@ -1,0 +1,64 @@
+//! Following a conversation: what is stored, then what happens, as frames.
+
+use nexus_bus::{CHUNKS, EVENTS, Filter, Reader, Start};
+use nexus_contracts::{Event, InferenceChunk, Pattern, TenantId, Token};
+
+use crate::app::App;
+use crate::cursor::Cursor;
+use crate::feed::Feed;
+use crate::frames::ServerFrame;
+use crate::hub::{Item, Subscription};
+
+/// A conversation that is being followed.
+pub(crate) struct Follow {
+    pub(crate) feed: Feed,
+    pub(crate) subscription: Subscription,
+    /// Frames that are known already.
+    pub(crate) ready: Vec<ServerFrame>,
+}
+
+impl Follow {
+    /// The next frames; `None` when we were too slow.
+    pub(crate) async fn next(&mut self) -> Option<Vec<ServerFrame>> {
+        if !self.ready.is_empty() {
+            return Some(std::mem::take(&mut self.ready));
+        }
+        Some(match self.subscription.next().await? {
+            Item::Event(message) => self.feed.event(&message),
+            Item::Chunk(chunk) => self.feed.chunk(&chunk),
+        })
+    }
+}
+
+impl App {
+    /// Follows a conversation from a cursor: the frames of what is stored are ready at once.
+    pub(crate) async fn follow(
+        &self,
+        tenant: TenantId,
+        conversation: &Token,
+        cursor: Cursor,
+        timeline: bool,
+    ) -> Result<Follow, nexus_bus::Error> {
+        // First the subscription, then the log: what is stored in between comes twice, not never.
+        let subscription = self.hub.subscribe(tenant, conversation);
+        let mut feed = Feed::after(conversation.decode().into_owned(), cursor, timeline);
+        let pattern = Pattern::conversation(tenant, &self.channel, conversation);
+        let start = Start::At(cursor.sequence + u64::from(!cursor.owes_done));
+        let mut reader =
+            Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
+        let mut ready = Vec::new();
+        for message in reader.read_to_end().await? {
+            ready.extend(feed.event(&message));
+        }
+        if feed.is_thinking() {
+            let filter = Filter::Chunks(tenant, self.channel.clone(), conversation.clone());
+            let mut reader = Reader::open(&self.bus, CHUNKS, filter, Start::First).await?;
+            for message in reader.read_to_end().await? {
+                if let Ok(chunk) = Event::<InferenceChunk>::decode(&message.bytes) {
+                    ready.extend(feed.chunk(&chunk));
+                }
+            }
+        }
+        Ok(Follow { feed, subscription, ready })
+    }
+}

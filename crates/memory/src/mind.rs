@@ -1,0 +1,23 @@
+use nexus_bus::Catalog;
+use nexus_contracts::{Tenant, TenantId, Timestamp};
+use nexus_store::Store;
+use tokio::sync::Notify;
+
+use crate::error::Error;
+
+/// What all handlers of memory share.
+#[derive(Debug)]
+pub(crate) struct Mind {
+    pub(crate) store: Store,
+    pub(crate) now: fn() -> Timestamp,
+    /// Woken when a reply has been recorded.
+    pub(crate) learned: Notify,
+    pub(crate) tenants: Catalog<Tenant>,
+}
+
+impl Mind {
+    pub(crate) fn known(&self, tenant: TenantId) -> Result<(), Error> {
+        let known = self.tenants.entries().values().any(|known| known.id == tenant);
+        if known { Ok(()) } else { Err(Error::UnknownTenant { tenant }) }
+    }
+}
