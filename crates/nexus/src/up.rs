@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use nexus_bus::{Bus, Durability, Membership, Spec, Topology};
+use nexus_bus::{Bucket, Bus, Catalog, Durability, Membership, Spec, Topology};
 use nexus_contracts::LOCAL_TENANT;
 use nexus_embedded::{DataLock, Servers};
 use nexus_gateway::{Keys, Readiness};
@@ -70,12 +70,31 @@ async fn serve(
     installation.http = format!("http://{}", settings.http());
     installation.write(data)?;
     wait_until_ready(settings.http(), stop).await?;
+    say!("model {}", model_in_use(&deps).await?);
     say!("open {}/#key={}", installation.http, key.expose_secret());
     say!("ready {}", installation.http);
     while workers.join_next().await.is_some() {}
     deps.bus.close().await;
     deps.store.close().await;
     Ok(())
+}
+
+/// The model that agents get by default, for the person who starts Nexus.
+async fn model_in_use(deps: &Deps) -> Result<String> {
+    let stop = deps.stop.child_token();
+    let models =
+        Catalog::<Vec<String>>::follow(&deps.bus, Bucket::Tools, "model", stop.clone()).await?;
+    stop.cancel();
+    let entries = models.entries();
+    let chosen = deps.config.inference.default_model.as_ref();
+    let model = chosen.or_else(|| entries.values().flatten().next());
+    Ok(match model.map(String::as_str) {
+        None => "none: no provider can be reached".to_owned(),
+        Some("demo/demo") => {
+            "demo/demo (no language model: set OPENAI_API_KEY, or start Ollama)".to_owned()
+        }
+        Some(model) => model.to_owned(),
+    })
 }
 
 /// Runs some workers against servers that run already.

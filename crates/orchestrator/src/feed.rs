@@ -19,7 +19,9 @@ pub(crate) struct Feed {
 impl Feed {
     /// Opens the reader; what is stored after this returns reaches the listeners of that time.
     pub(crate) async fn open(bus: &Bus) -> Result<(Self, Reader), Error> {
-        let reader = Reader::open(bus, EVENTS, Filter::Everything, Start::New).await?;
+        // Not "new": a reader that is set up again before its first message would skip some.
+        let (_, last) = bus.bounds(EVENTS).await?;
+        let reader = Reader::open(bus, EVENTS, Filter::Everything, Start::At(last + 1)).await?;
         Ok((Self::default(), reader))
     }
 
