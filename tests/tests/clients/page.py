@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 from contextlib import contextmanager
 
 from playwright.sync_api import expect, sync_playwright
@@ -51,6 +52,14 @@ def answers_with_a_tool_and_a_timeline(browser):
         assert key not in page.url, "the key leaves the address bar"
 
 
+def same(place, text):
+    """Waits until a place shows exactly this text."""
+    deadline = time.monotonic() + 15
+    while (shown := place.inner_text()) != text:
+        assert time.monotonic() < deadline, (text, shown)
+        place.page.wait_for_timeout(50)
+
+
 def rebuilds_the_transcript_after_a_reload(browser):
     with opened(browser) as page:
         connected(page)
@@ -65,8 +74,7 @@ def rebuilds_the_transcript_after_a_reload(browser):
         connected(page)
         expect(page.get_by_test_id("message-user")).to_have_count(2)
         expect(page.get_by_test_id("answer-text").last).to_contain_text("14")
-        after = page.locator("#messages").inner_text()
-        assert after == before, (before, after)
+        same(page.locator("#messages"), before)
         expect(page.get_by_test_id("conversation-item")).to_have_count(1)
 
 

@@ -166,7 +166,7 @@ async fn unknown_model_is_answered_with_what_there_is() {
 #[tokio::test]
 async fn provider_without_its_key_says_which_is_missing() {
     let world = World::start().await;
-    let response = world.asked("openai/gpt-5.6-mini", "hi").await;
+    let response = world.asked("openai/gpt-5.6", "hi").await;
     let (code, message) = failure(&response);
     assert_eq!(code, "provider_auth");
     assert!(message.contains("OPENAI_API_KEY"), "{message}");
