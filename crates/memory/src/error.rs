@@ -12,6 +12,8 @@ pub enum Error {
     Store(#[from] nexus_store::Error),
     #[error("{doing}")]
     Query { doing: &'static str, source: sqlx::Error },
+    #[error("memory is stopping")]
+    Stopped,
     #[error("there is no tenant {tenant}; tenants are described in bus-config/tenants")]
     UnknownTenant { tenant: TenantId },
 }
@@ -35,7 +37,7 @@ impl Fault for Error {
             {
                 Disposition::Reject
             }
-            Self::Query { .. } => Disposition::Retry(Duration::from_secs(1)),
+            Self::Query { .. } | Self::Stopped => Disposition::Retry(Duration::from_secs(1)),
             Self::UnknownTenant { .. } => Disposition::Reject,
         }
     }

@@ -5,22 +5,43 @@ use nexus_contracts::{
     Event, IncomingRequest, MemoryRecall, Metadata, Outcome, ProcessedRequest, RecalledTurn,
     Timestamp,
 };
-use nexus_store::Store;
+use nexus_store::{Store, TenantTransaction};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::error::Error;
 
-/// Keeps what was asked. Does nothing when it is known.
-pub(crate) async fn record(
-    store: &Store,
+/// What an event says about an interaction.
+#[derive(Debug)]
+pub(crate) enum Row {
+    /// What was asked.
+    Request(Box<Event<IncomingRequest>>, Delivery),
+    /// What was answered, also when the request has not been recorded yet.
+    Reply(Box<Event<ProcessedRequest>>, Delivery),
+}
+
+impl Row {
+    /// Writes it; does nothing when it is known.
+    pub(crate) async fn write(
+        &self,
+        tenant: Uuid,
+        tx: &mut TenantTransaction,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Request(event, delivery) => record(tenant, event, *delivery, tx).await,
+            Self::Reply(event, delivery) => learn(tenant, event, *delivery, tx).await,
+        }
+    }
+}
+
+async fn record(
+    tenant: Uuid,
     event: &Event<IncomingRequest>,
     delivery: Delivery,
+    tx: &mut TenantTransaction,
 ) -> Result<(), Error> {
-    let doing = "recording a request";
     let place = &event.metadata;
-    let mut tx = store.tenant(place.tenant.0).await?;
     sqlx::query(
         "INSERT INTO memory.interactions
            (id, tenant_id, agent_id, user_id, channel, conversation, input_text, \"timestamp\", request_sequence)
@@ -31,7 +52,7 @@ pub(crate) async fn record(
          WHERE memory.interactions.request_sequence IS NULL",
     )
     .bind(event.id)
-    .bind(place.tenant.0)
+    .bind(tenant)
     .bind(&place.agent)
     .bind(&place.user)
     .bind(place.channel.as_str())
@@ -39,25 +60,23 @@ pub(crate) async fn record(
     .bind(storable(&event.payload.text))
     .bind(event.timestamp.to_string())
     .bind(signed(delivery.sequence))
-    .execute(&mut *tx)
+    .execute(&mut **tx)
     .await
-    .map_err(Error::query(doing))?;
-    tx.commit().await.map_err(Error::query(doing))
+    .map_err(Error::query("recording a request"))?;
+    Ok(())
 }
 
-/// Keeps what was answered, also when the request has not been recorded yet.
-pub(crate) async fn learn(
-    store: &Store,
+async fn learn(
+    tenant: Uuid,
     event: &Event<ProcessedRequest>,
     delivery: Delivery,
+    tx: &mut TenantTransaction,
 ) -> Result<(), Error> {
-    let doing = "recording a reply";
     let place = &event.metadata;
     let output = match &event.payload.outcome {
         Outcome::Answered { text } => Some(storable(text)),
         Outcome::Failed { .. } | Outcome::Cancelled { .. } | Outcome::Steered { .. } => None,
     };
-    let mut tx = store.tenant(place.tenant.0).await?;
     sqlx::query(
         "INSERT INTO memory.interactions
            (id, tenant_id, agent_id, channel, conversation, output_text, model_version, outcome, \"timestamp\", reply_sequence)
@@ -69,7 +88,7 @@ pub(crate) async fn learn(
          WHERE memory.interactions.reply_sequence IS NULL",
     )
     .bind(event.payload.request)
-    .bind(place.tenant.0)
+    .bind(tenant)
     .bind(&place.agent)
     .bind(place.channel.as_str())
     .bind(place.conversation.as_str())
@@ -78,10 +97,10 @@ pub(crate) async fn learn(
     .bind(event.payload.outcome.status())
     .bind(event.timestamp.to_string())
     .bind(signed(delivery.sequence))
-    .execute(&mut *tx)
+    .execute(&mut **tx)
     .await
-    .map_err(Error::query(doing))?;
-    tx.commit().await.map_err(Error::query(doing))
+    .map_err(Error::query("recording a reply"))?;
+    Ok(())
 }
 
 /// The last turns of a conversation, oldest first, and the newest reply that is known.

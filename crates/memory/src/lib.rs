@@ -9,6 +9,7 @@ mod mind;
 mod recall;
 mod record;
 mod worker;
+mod writer;
 
 pub use error::Error;
 pub use worker::{Config, Memory};

@@ -4,11 +4,13 @@ use nexus_store::Store;
 use tokio::sync::Notify;
 
 use crate::error::Error;
+use crate::writer::Writer;
 
 /// What all handlers of memory share.
 #[derive(Debug)]
 pub(crate) struct Mind {
     pub(crate) store: Store,
+    pub(crate) writer: Writer,
     pub(crate) now: fn() -> Timestamp,
     /// Woken when a reply has been recorded.
     pub(crate) learned: Notify,

@@ -4,7 +4,7 @@ use nexus_bus::{Delivery, Handler, failpoint};
 use nexus_contracts::{Event, IncomingRequest, ProcessedRequest};
 
 use crate::error::Error;
-use crate::interactions;
+use crate::interactions::Row;
 use crate::mind::Mind;
 
 /// Records what was asked.
@@ -22,7 +22,8 @@ impl Handler for Record {
         delivery: Delivery,
     ) -> Result<Option<Event<IncomingRequest>>, Error> {
         self.0.known(event.metadata.tenant)?;
-        interactions::record(&self.0.store, event, delivery).await?;
+        let row = Row::Request(Box::new(event.clone()), delivery);
+        self.0.writer.write(event.metadata.tenant.0, row).await?;
         failpoint::hit("memory.after_record");
         Ok(None)
     }
@@ -43,7 +44,8 @@ impl Handler for Learn {
         delivery: Delivery,
     ) -> Result<Option<Event<ProcessedRequest>>, Error> {
         self.0.known(event.metadata.tenant)?;
-        interactions::learn(&self.0.store, event, delivery).await?;
+        let row = Row::Reply(Box::new(event.clone()), delivery);
+        self.0.writer.write(event.metadata.tenant.0, row).await?;
         failpoint::hit("memory.after_learn");
         self.0.learned.notify_waiters();
         Ok(None)

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::mind::Mind;
 use crate::recall::Recall;
 use crate::record::{Learn, Record};
+use crate::writer::Writer;
 
 /// Settings of the memory worker, table `[memory]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +50,13 @@ impl Memory {
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let tenants = Catalog::follow(bus, Bucket::Config, "tenant", stop.clone()).await?;
-        let mind = Arc::new(Mind { store, now, learned: Notify::new(), tenants });
+        let mind = Arc::new(Mind {
+            writer: Writer::start(store.clone()),
+            store,
+            now,
+            learned: Notify::new(),
+            tenants,
+        });
         Ok(Self { bus: bus.clone(), config, mind, stop })
     }
 
