@@ -2,15 +2,15 @@
 
 use nexus_bus::Delivery;
 use nexus_contracts::{
-    Event, IncomingRequest, MemoryRecall, Metadata, Outcome, ProcessedRequest, RecalledTurn,
-    Timestamp,
+    Event, IncomingRequest, Outcome, ProcessedRequest, RecalledTurn, Timestamp, Token,
 };
-use nexus_store::{Store, TenantTransaction};
+use nexus_store::TenantTransaction;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::group::Statement;
 
 /// What an event says about an interaction.
 #[derive(Debug)]
@@ -21,13 +21,11 @@ pub(crate) enum Row {
     Reply(Box<Event<ProcessedRequest>>, Delivery),
 }
 
-impl Row {
+impl Statement for Row {
+    type Output = ();
+
     /// Writes it; does nothing when it is known.
-    pub(crate) async fn write(
-        &self,
-        tenant: Uuid,
-        tx: &mut TenantTransaction,
-    ) -> Result<(), Error> {
+    async fn run(&self, tenant: Uuid, tx: &mut TenantTransaction) -> Result<(), Error> {
         match self {
             Self::Request(event, delivery) => record(tenant, event, *delivery, tx).await,
             Self::Reply(event, delivery) => learn(tenant, event, *delivery, tx).await,
@@ -103,33 +101,44 @@ async fn learn(
     Ok(())
 }
 
-/// The last turns of a conversation, oldest first, and the newest reply that is known.
-pub(crate) async fn recent(
-    store: &Store,
-    place: &Metadata,
-    recall: &MemoryRecall,
-) -> Result<(Vec<RecalledTurn>, u64), Error> {
-    let doing = "reading recent turns";
-    let mut tx = store.tenant(place.tenant.0).await?;
-    // All replies count for how new this is; only answered ones are turns.
-    let rows = sqlx::query(
-        "SELECT id, input_text, output_text, reply_sequence,
-                (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS micros
-         FROM memory.interactions
-         WHERE tenant_id = $1 AND channel = $2 AND conversation = $3 AND reply_sequence IS NOT NULL
-         ORDER BY reply_sequence DESC LIMIT $4",
-    )
-    .bind(place.tenant.0)
-    .bind(place.channel.as_str())
-    .bind(place.conversation.as_str())
-    .bind(i64::from(recall.turns))
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(Error::query(doing))?;
-    tx.commit().await.map_err(Error::query(doing))?;
-    let newest = rows.first().map(|row| row.get::<i64, _>("reply_sequence"));
-    let turns = rows.iter().rev().filter_map(turn).collect();
-    Ok((turns, newest.and_then(|sequence| u64::try_from(sequence).ok()).unwrap_or(0)))
+/// Asks for the last turns of a conversation.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    pub(crate) channel: Token,
+    pub(crate) conversation: Token,
+    pub(crate) turns: u32,
+}
+
+/// The last turns, oldest first, and the sequence of the newest reply that is known.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) turns: Vec<RecalledTurn>,
+    pub(crate) newest: u64,
+}
+
+impl Statement for Recent {
+    type Output = Known;
+
+    async fn run(&self, tenant: Uuid, tx: &mut TenantTransaction) -> Result<Known, Error> {
+        // All replies count for how new this is; only answered ones are turns.
+        let rows = sqlx::query(
+            "SELECT id, input_text, output_text, reply_sequence,
+                    (extract(epoch FROM \"timestamp\") * 1000000)::bigint AS micros
+             FROM memory.interactions
+             WHERE tenant_id = $1 AND channel = $2 AND conversation = $3 AND reply_sequence IS NOT NULL
+             ORDER BY reply_sequence DESC LIMIT $4",
+        )
+        .bind(tenant)
+        .bind(self.channel.as_str())
+        .bind(self.conversation.as_str())
+        .bind(i64::from(self.turns))
+        .fetch_all(&mut **tx)
+        .await
+        .map_err(Error::query("reading recent turns"))?;
+        let newest = rows.first().map_or(0, |row| row.get::<i64, _>("reply_sequence"));
+        let turns = rows.iter().rev().filter_map(turn).collect();
+        Ok(Known { turns, newest: u64::try_from(newest).unwrap_or(0) })
+    }
 }
 
 fn turn(row: &PgRow) -> Option<RecalledTurn> {

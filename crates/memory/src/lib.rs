@@ -4,12 +4,12 @@
 //! seen the reply that it is asked to be no older than, so an agent never forgets its last words.
 
 mod error;
+mod group;
 mod interactions;
 mod mind;
 mod recall;
 mod record;
 mod worker;
-mod writer;
 
 pub use error::Error;
 pub use worker::{Config, Memory};

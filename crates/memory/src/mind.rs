@@ -1,16 +1,16 @@
 use nexus_bus::Catalog;
 use nexus_contracts::{Tenant, TenantId, Timestamp};
-use nexus_store::Store;
 use tokio::sync::Notify;
 
 use crate::error::Error;
-use crate::writer::Writer;
+use crate::group::Group;
+use crate::interactions::{Recent, Row};
 
 /// What all handlers of memory share.
 #[derive(Debug)]
 pub(crate) struct Mind {
-    pub(crate) store: Store,
-    pub(crate) writer: Writer,
+    pub(crate) writing: Group<Row>,
+    pub(crate) reading: Group<Recent>,
     pub(crate) now: fn() -> Timestamp,
     /// Woken when a reply has been recorded.
     pub(crate) learned: Notify,

@@ -5,7 +5,7 @@ use nexus_bus::{Delivery, Handler};
 use nexus_contracts::{Event, MemoryRecall, MemoryRecalled};
 
 use crate::error::Error;
-use crate::interactions;
+use crate::interactions::{Known, Recent};
 use crate::mind::Mind;
 
 /// Longest time between two looks, for replies that another process records.
@@ -32,8 +32,13 @@ impl Handler for Recall {
         let end = Instant::now() + Duration::from_millis(recall.wait_ms);
         loop {
             let learned = mind.learned.notified();
-            let (turns, newest) =
-                interactions::recent(&mind.store, &event.metadata, recall).await?;
+            let place = &event.metadata;
+            let recent = Recent {
+                channel: place.channel.clone(),
+                conversation: place.conversation.clone(),
+                turns: recall.turns,
+            };
+            let Known { turns, newest } = mind.reading.run(place.tenant.0, recent).await?;
             let complete = newest >= recall.no_older_than;
             if complete || Instant::now() >= end {
                 let degraded = (!complete).then(|| {

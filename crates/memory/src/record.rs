@@ -23,7 +23,7 @@ impl Handler for Record {
     ) -> Result<Option<Event<IncomingRequest>>, Error> {
         self.0.known(event.metadata.tenant)?;
         let row = Row::Request(Box::new(event.clone()), delivery);
-        self.0.writer.write(event.metadata.tenant.0, row).await?;
+        self.0.writing.run(event.metadata.tenant.0, row).await?;
         failpoint::hit("memory.after_record");
         Ok(None)
     }
@@ -45,7 +45,7 @@ impl Handler for Learn {
     ) -> Result<Option<Event<ProcessedRequest>>, Error> {
         self.0.known(event.metadata.tenant)?;
         let row = Row::Reply(Box::new(event.clone()), delivery);
-        self.0.writer.write(event.metadata.tenant.0, row).await?;
+        self.0.writing.run(event.metadata.tenant.0, row).await?;
         failpoint::hit("memory.after_learn");
         self.0.learned.notify_waiters();
         Ok(None)

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::group::Group;
 use crate::mind::Mind;
 use crate::recall::Recall;
 use crate::record::{Learn, Record};
-use crate::writer::Writer;
 
 /// Settings of the memory worker, table `[memory]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,8 +51,8 @@ impl Memory {
     ) -> Result<Self, Error> {
         let tenants = Catalog::follow(bus, Bucket::Config, "tenant", stop.clone()).await?;
         let mind = Arc::new(Mind {
-            writer: Writer::start(store.clone()),
-            store,
+            writing: Group::start(store.clone()),
+            reading: Group::start(store),
             now,
             learned: Notify::new(),
             tenants,

@@ -1,0 +1,14 @@
+//! A real NATS server: needs `scripts/install-servers`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "the lints' own exception leaves out helpers of tests"
+)]
+
+mod dead_letters;
+mod fence;
+mod place;
+mod runner;
+mod worker;
