@@ -50,9 +50,6 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.acquire_timeout)
-            // A ping before each use would be a fourth round trip of three; a connection that
-            // died is noticed by its first query, which the worker tries again.
-            .test_before_acquire(false)
             .connect_lazy_with(options);
         Ok(Self { pool })
     }

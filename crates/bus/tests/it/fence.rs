@@ -129,9 +129,8 @@ async fn nothing_is_stored_after_a_newer_epoch_under_fast_publishers() {
     let told = Arc::new(Mutex::new(Told::default()));
     let first = Arc::new(claim(&place, partition, 1000).await);
     let (sender, fences) = watch::channel(Some(first));
-    let publishers = (0..PUBLISHERS).map(|who| {
-        tokio::spawn(command(who, subject.clone(), fences.clone(), Arc::clone(&told)))
-    });
+    let publishers = (0..PUBLISHERS)
+        .map(|who| tokio::spawn(command(who, subject.clone(), fences.clone(), Arc::clone(&told))));
     let publishers: Vec<_> = publishers.collect();
 
     for owner in 0..CLAIMS {

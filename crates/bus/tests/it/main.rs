@@ -10,5 +10,9 @@
 mod dead_letters;
 mod fence;
 mod place;
+mod publish;
+mod reader;
 mod runner;
+mod state;
+mod topology;
 mod worker;

@@ -2,7 +2,9 @@
 
 use futures_util::StreamExt as _;
 use nexus_bus::{DeadEntry, EVENTS, Error, Filter, Limits, Runner, Topology};
-use nexus_contracts::{Event, EventType, IncomingRequest, LOCAL_TENANT, Pattern, Subject, TenantId};
+use nexus_contracts::{
+    Event, EventType, IncomingRequest, LOCAL_TENANT, Pattern, Subject, TenantId,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 

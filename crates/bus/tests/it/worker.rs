@@ -100,8 +100,7 @@ impl Working {
         let seen = watch::Sender::new(Vec::new());
         let worker = Arc::new(Worker { seen, gate: Semaphore::new(0), repaired });
         let stop = CancellationToken::new();
-        let runner =
-            Runner::new(bus, CONSUMER, Arc::clone(&worker), limits, now, stop.clone());
+        let runner = Runner::new(bus, CONSUMER, Arc::clone(&worker), limits, now, stop.clone());
         Self { worker, stop, running: tokio::spawn(runner.run()) }
     }
 
