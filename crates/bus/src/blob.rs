@@ -105,8 +105,11 @@ impl Checkpoints {
     /// [`Error::Request`] when it cannot be written.
     pub async fn save(&self, partition: Partition, next: Checkpoint) -> Result<Option<u64>, Error> {
         let doing = || format!("saving the checkpoint of partition {partition}");
+        let mut object = None;
         let state = if next.state.len() > INLINE_BYTES {
-            let name = format!("checkpoint-{partition}-{}", next.sequence);
+            // A name of its own: whoever loses the race must not write into the winner's state.
+            let name = format!("checkpoint-{partition}-{}-{}", next.sequence, Uuid::now_v7());
+            object = Some(name.clone());
             let mut reader = next.state.as_ref();
             self.blobs.put(name.as_str(), &mut reader).await.map_err(Error::request(doing()))?;
             Place::Object(name)
@@ -120,7 +123,14 @@ impl Checkpoints {
         let header = json(&Header { sequence, event_id, stored_at, engine, state });
         match self.store.update(key(partition), header, next.revision).await {
             Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                if let Some(name) = object
+                    && let Err(error) = self.blobs.delete(&name).await
+                {
+                    tracing::debug!(%error, name, "a state that nobody needs stays");
+                }
+                Ok(None)
+            }
             Err(error) => Err(Error::request(doing())(error)),
         }
     }

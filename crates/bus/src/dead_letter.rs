@@ -1,7 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nexus_contracts::{
-    DeadLetter, Event, EventType, LOCAL_TENANT, Metadata, StoredSubject, Timestamp, Token,
+    DeadLetter, Event, EventType, LOCAL_TENANT, Metadata, StoredSubject, Subject, Timestamp, Token,
     derived_id,
 };
 use uuid::Uuid;
@@ -86,8 +86,10 @@ impl DeadLetters {
             subject: message.subject.clone(),
             message: STANDARD.encode(&message.bytes),
         };
-        let run = Event::<DeadLetter>::new(id, id, metadata, now, letter);
-        self.bus.publish(&run).await.map(|_| ())
+        let subject = Subject::of(EventType::DeadLetter, &metadata).to_string();
+        let event = Event::<DeadLetter>::new(id, id, metadata, now, letter);
+        // Base64 makes the largest event a third larger than events may be.
+        self.bus.publish_any_size(subject, id, event.encode().into()).await.map(|_| ())
     }
 
     /// Dead letters that are still there, oldest first.
@@ -128,7 +130,7 @@ impl DeadLetters {
         event.timestamp = now;
         event.payload.code = DROPPED.to_owned();
         event.payload.message = String::new();
-        let subject = nexus_contracts::Subject::of(EventType::DeadLetter, &event.metadata);
+        let subject = Subject::of(EventType::DeadLetter, &event.metadata);
         let message_id = derived_id(event.id, &format!("drop {}", entry.sequence));
         let bytes = event.encode().into();
         self.bus.publish_bytes(subject.to_string(), message_id, bytes).await.map(|_| ())

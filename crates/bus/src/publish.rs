@@ -40,8 +40,8 @@ impl Bus {
     /// Repeats with the same id until it is confirmed or time is up, so it may be called again.
     ///
     /// # Errors
-    /// [`Error::StorageFull`], [`Error::TooLarge`], [`Error::Refused`]: it is not stored.
-    /// [`Error::Unconfirmed`]: it may be.
+    /// [`Error::StorageFull`], [`Error::TooLarge`], [`Error::Refused`], [`Error::NoStream`]: it is
+    /// not stored. [`Error::Unconfirmed`]: it may be.
     pub async fn publish<P: Payload>(&self, event: &Event<P>) -> Result<Stored, Error> {
         let subject = Subject::of(P::TYPE, &event.metadata).to_string();
         self.publish_bytes(subject, event.id, event.encode().into()).await
@@ -60,19 +60,34 @@ impl Bus {
         if bytes.len() > MAX_EVENT_BYTES {
             return Err(Error::TooLarge { subject, bytes: bytes.len(), limit: MAX_EVENT_BYTES });
         }
+        self.publish_any_size(subject, id, bytes).await
+    }
+
+    /// As [`Self::publish_bytes`], for what wraps an event and so is larger than any.
+    pub(crate) async fn publish_any_size(
+        &self,
+        subject: String,
+        id: Uuid,
+        bytes: Bytes,
+    ) -> Result<Stored, Error> {
         let end = Instant::now() + self.timeouts.publish;
+        let mut never_taken = true;
         loop {
             let message = PublishMessage::build().payload(bytes.clone()).message_id(id.to_string());
             match self.attempt(&subject, message).await {
                 Ok(stored) => return Ok(stored),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Ambiguous | Failure::NotReady | Failure::Again | Failure::Fenced)
-                    if Instant::now() < end =>
-                {
-                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                }
-                Err(_) => return Err(Error::Unconfirmed { subject }),
+                Err(Failure::NotReady) => {}
+                Err(Failure::Ambiguous | Failure::Again | Failure::Fenced) => never_taken = false,
             }
+            if Instant::now() >= end {
+                return Err(if never_taken {
+                    Error::NoStream { subject }
+                } else {
+                    Error::Unconfirmed { subject }
+                });
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
 

@@ -7,6 +7,7 @@ use async_nats::jetstream::{self, AckKind};
 use futures_util::{FutureExt as _, StreamExt as _};
 use nexus_contracts::{Event, EventType, Payload, StoredSubject, Subject, Timestamp, derived_id};
 use tokio::sync::Semaphore;
+use tokio::task::unconstrained;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -133,7 +134,14 @@ impl<H: Handler> Runner<H> {
             });
         }
         // What was fetched ahead goes back at once, instead of waiting for its time to run out.
-        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+        // The subscription ends first, or the server would hand the same to it again. Unconstrained,
+        // because a spent budget looks like an empty subscription.
+        let mut ahead = Vec::new();
+        while let Some(Some(Ok(message))) = unconstrained(messages.next()).now_or_never() {
+            ahead.push(message);
+        }
+        drop(messages);
+        for message in ahead {
             let _ = message.ack_with(AckKind::Nak(None)).await;
         }
         Ok(())

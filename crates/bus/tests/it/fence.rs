@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nexus_bus::{Epoch, Error, Fence, Filter};
+use nexus_bus::{Epoch, Error, Fence, Filter, Stored};
 use nexus_contracts::{
     EventType, IncomingRequest, LOCAL_TENANT, Metadata, Partition, Pattern, StoredSubject, Subject,
     TenantId, derived_id,
@@ -83,6 +83,23 @@ async fn a_command_that_is_too_large_is_refused_under_a_fence() {
     let fence = claim(&place, subject.partition(), 1).await;
     let refused = fence.publish(&subject, Uuid::now_v7(), vec![b'x'; 251 * 1024].into()).await;
     assert!(matches!(&refused, Err(Error::TooLarge { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_repeated_command_is_a_duplicate_of_the_first_also_for_the_next_owner() {
+    let place = Place::start().await;
+    let subject = subject("repeated");
+    let id = Uuid::now_v7();
+    let mut told = Vec::new();
+    for owner in [1, 2] {
+        let fence = claim(&place, subject.partition(), owner).await;
+        told.push(fence.publish(&subject, id, "once".into()).await.unwrap());
+        told.push(fence.publish(&subject, id, "once".into()).await.unwrap());
+    }
+    let first = Stored { sequence: 2, duplicate: false };
+    let again = Stored { sequence: 2, duplicate: true };
+    assert_eq!(told, [first, again, again, again]);
+    assert_eq!(place.stored(Filter::Partition(subject.partition())).await.len(), 3);
 }
 
 /// What publishers were told about their commands, by id.

@@ -52,9 +52,8 @@ async fn a_conversation_is_read_in_order_to_its_end() {
 async fn conversations_together_keep_the_streams_order() {
     let place = Place::start().await;
     talk(&place).await;
-    let patterns = ["a", "c"].map(|name| {
-        Pattern::conversation(LOCAL_TENANT, &token("test"), &token(name))
-    });
+    let patterns =
+        ["a", "c"].map(|name| Pattern::conversation(LOCAL_TENANT, &token("test"), &token(name)));
     let stored = read(&place, Filter::Patterns(patterns.to_vec()), Start::First).await;
     let expected: Vec<String> =
         (0..10).flat_map(|number| [format!("a{number}"), format!("c{number}")]).collect();
@@ -80,8 +79,7 @@ async fn reading_begins_at_a_sequence_or_a_moment() {
 async fn a_reader_of_what_is_new_sees_nothing_old() {
     let place = Place::start().await;
     talk(&place).await;
-    let mut reader =
-        Reader::open(&place.bus, EVENTS, conversation("b"), Start::New).await.unwrap();
+    let mut reader = Reader::open(&place.bus, EVENTS, conversation("b"), Start::New).await.unwrap();
     place.ask("a", "not this").await;
     place.ask("b", "this").await;
     let message = timeout(LIMIT, reader.next()).await.expect("a message").unwrap();

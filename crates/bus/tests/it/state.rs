@@ -73,9 +73,8 @@ async fn changes_are_seen_after_the_server_came_back() {
     let (mut catalog, _following) = follow(&place).await;
     place.nats.kill();
     place.nats.start_again().await;
-    let written = async {
-        while place.bus.put_setting(Bucket::Config, "number.one", &2).await.is_err() {}
-    };
+    let written =
+        async { while place.bus.put_setting(Bucket::Config, "number.one", &2).await.is_err() {} };
     timeout(LIMIT, written).await.expect("a write");
     become_(&mut catalog, &[("one", 2)]).await;
 }
@@ -127,8 +126,7 @@ async fn a_writer_that_loses_does_not_touch_the_winners_large_state() {
     let checkpoints = Checkpoints::open(&place.bus).await.unwrap();
     let partition = Partition::new(0).unwrap();
     let state = |letter: &str| format!("\"{}\"", letter.repeat(600 * 1024));
-    let first =
-        checkpoints.save(partition, checkpoint(0, 1, &state("w"))).await.unwrap().unwrap();
+    let first = checkpoints.save(partition, checkpoint(0, 1, &state("w"))).await.unwrap().unwrap();
     assert_eq!(checkpoints.save(partition, checkpoint(0, 1, &state("l"))).await.unwrap(), None);
     let loaded = checkpoints.load(partition).await.unwrap().unwrap();
     assert!(loaded == checkpoint(first, 1, &state("w")), "the loser's state");

@@ -87,7 +87,7 @@ async fn more_room_more_memory_and_more_patience_need_no_permission() {
     ]);
     let topology = Topology::new(&place.bus, &changed);
     let changes = topology.apply(false).await.unwrap();
-    let fields: Vec<_> = changes.iter().map(|change| change.to_string()).collect();
+    let fields: Vec<_> = changes.iter().map(ToString::to_string).collect();
     assert_eq!(
         fields,
         [
