@@ -57,16 +57,14 @@ impl Feed {
         if message.sequence <= self.cursor.sequence {
             return Vec::new();
         }
-        let Some((kind, run)) = identify(message) else {
+        let Some((kind, run, id)) = identify(message) else {
             self.cursor.sequence = message.sequence;
             return Vec::new();
         };
         let mut frames = Vec::new();
         match kind {
             EventType::InferenceRequest => {
-                if let Some(call) = id_of(&message.bytes) {
-                    self.calls.entry(call).or_default();
-                }
+                self.calls.entry(id).or_default();
             }
             EventType::InferenceResponse => {
                 if let Ok(event) = Event::<InferenceResponse>::decode(&message.bytes) {
@@ -195,20 +193,14 @@ fn skip(text: &str, characters: usize) -> &str {
     text.char_indices().nth(characters).map_or("", |(at, _)| text.get(at..).unwrap_or_default())
 }
 
-fn identify(message: &Message) -> Option<(EventType, Uuid)> {
+/// The type of a stored event, the run that it belongs to, and its own id.
+fn identify(message: &Message) -> Option<(EventType, Uuid, Uuid)> {
     #[derive(serde::Deserialize)]
     struct Head {
+        id: Uuid,
         correlation_id: Uuid,
     }
     let kind = StoredSubject::parse(&message.subject).ok()?.kind.parse().ok()?;
     let head: Head = serde_json::from_slice(&message.bytes).ok()?;
-    Some((kind, head.correlation_id))
-}
-
-fn id_of(bytes: &[u8]) -> Option<Uuid> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        id: Uuid,
-    }
-    serde_json::from_slice::<Head>(bytes).ok().map(|head| head.id)
+    Some((kind, head.correlation_id, head.id))
 }

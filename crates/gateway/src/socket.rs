@@ -12,6 +12,7 @@ use futures_util::stream::SplitSink;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nexus_contracts::Token;
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
@@ -92,8 +93,7 @@ async fn serve(app: Arc<App>, headers: HeaderMap, mut socket: WebSocket) {
             Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_))) => {}
             Some(Ok(WsMessage::Close(_))) | None => break,
             Some(Err(error)) => {
-                if error.to_string().contains("too long") || error.to_string().contains("too large")
-                {
+                if is_too_large(error) {
                     session.close(TOO_LARGE).await;
                 }
                 break;
@@ -164,6 +164,12 @@ async fn write(
     gone.cancel();
     let frame = code.map(|code| CloseFrame { code, reason: reason(code).into() });
     let _ = tokio::time::timeout(Duration::from_secs(1), sink.send(WsMessage::Close(frame))).await;
+}
+
+/// Whether reading failed because a frame is longer than it may be.
+fn is_too_large(error: axum::Error) -> bool {
+    let cause = error.into_inner().downcast::<WsError>();
+    matches!(cause.as_deref(), Ok(WsError::Capacity(_)))
 }
 
 fn reason(code: u16) -> &'static str {
