@@ -15,18 +15,19 @@ use nexus_testkit::process::repository;
 use serde_json::Value;
 
 /// Our crates that each crate in `crates/` may use. What is not listed may not exist.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("nexus-contracts", &[]),
     ("nexus-conversation", &["nexus-contracts"]),
+    ("nexus-blobs", &["nexus-contracts"]),
     ("nexus-bus", &["nexus-contracts"]),
     ("nexus-store", &[]),
     ("nexus-embedded", &[]),
     ("nexus-orchestrator", &["nexus-contracts", "nexus-bus", "nexus-conversation"]),
     ("nexus-inference", &["nexus-contracts", "nexus-bus"]),
-    ("nexus-tools", &["nexus-contracts", "nexus-bus", "nexus-store"]),
+    ("nexus-tools", &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store"]),
     ("nexus-memory", &["nexus-contracts", "nexus-bus", "nexus-store"]),
-    ("nexus-gateway", &["nexus-contracts", "nexus-bus", "nexus-store"]),
-    ("nexus-telegram", &["nexus-contracts", "nexus-bus"]),
+    ("nexus-gateway", &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store"]),
+    ("nexus-telegram", &["nexus-contracts", "nexus-blobs", "nexus-bus"]),
     ("nexus-osc", &["nexus-contracts", "nexus-bus"]),
     ("nexus-testkit", &["nexus-contracts", "nexus-bus", "nexus-embedded"]),
     (
@@ -34,6 +35,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
         &[
             "nexus-contracts",
             "nexus-conversation",
+            "nexus-blobs",
             "nexus-bus",
             "nexus-store",
             "nexus-embedded",

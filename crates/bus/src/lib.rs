@@ -16,6 +16,7 @@ mod handler;
 mod membership;
 mod publish;
 mod reader;
+mod records;
 mod runner;
 mod topology;
 
@@ -30,6 +31,7 @@ pub use handler::{Chain, Delivery, Disposition, Fault, Handler};
 pub use membership::Membership;
 pub use publish::Stored;
 pub use reader::{Filter, Message, Reader, Start};
+pub use records::{Records, Shelf};
 pub use runner::{Limits, Runner};
 pub use topology::{Change, Durability, Entry, Spec, Topology};
 

@@ -29,6 +29,9 @@ pub struct AgentDefinition {
     /// Tools that it may use; every other is refused.
     #[serde(default)]
     pub tools: Vec<String>,
+    /// What a person has to allow.
+    #[serde(default, skip_serializing_if = "Approvals::is_default")]
+    pub approvals: Approvals,
     /// What happens to a message that arrives during a run.
     #[serde(default)]
     pub on_message: OnMessage,
@@ -60,6 +63,28 @@ pub enum OnMessage {
     Steer,
     /// The active run is cancelled, the message gets the next one.
     Interrupt,
+}
+
+/// Tools of an agent that a person has to allow, each call anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approvals {
+    pub tools: Vec<String>,
+    /// How long the question stands, in milliseconds; nobody's answer means no.
+    pub expire_after_ms: u64,
+}
+
+impl Default for Approvals {
+    fn default() -> Self {
+        Self { tools: Vec::new(), expire_after_ms: 600_000 }
+    }
+}
+
+impl Approvals {
+    /// Not written then, so that definitions from before have the bytes that they had.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The most that one run may use; a run that needs more fails.

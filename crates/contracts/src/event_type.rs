@@ -33,6 +33,16 @@ pub enum EventType {
     ToolsExecute,
     #[serde(rename = "tools.results")]
     ToolsResults,
+    #[serde(rename = "tools.approval")]
+    ToolsApproval,
+    #[serde(rename = "notify.deliver")]
+    NotifyDeliver,
+    #[serde(rename = "adapters.unread")]
+    AdaptersUnread,
+    #[serde(rename = "osc.received")]
+    OscReceived,
+    #[serde(rename = "osc.sent")]
+    OscSent,
     #[serde(rename = "orchestrator.epoch")]
     OrchestratorEpoch,
     #[serde(rename = "dead.letter")]
@@ -40,7 +50,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::RequestsIncoming,
         Self::RequestsProcessed,
         Self::RunsStarted,
@@ -53,6 +63,11 @@ impl EventType {
         Self::InferenceChunk,
         Self::ToolsExecute,
         Self::ToolsResults,
+        Self::ToolsApproval,
+        Self::NotifyDeliver,
+        Self::AdaptersUnread,
+        Self::OscReceived,
+        Self::OscSent,
         Self::OrchestratorEpoch,
         Self::DeadLetter,
     ];
@@ -72,6 +87,11 @@ impl EventType {
             Self::InferenceChunk => "inference.chunk",
             Self::ToolsExecute => "tools.execute",
             Self::ToolsResults => "tools.results",
+            Self::ToolsApproval => "tools.approval",
+            Self::NotifyDeliver => "notify.deliver",
+            Self::AdaptersUnread => "adapters.unread",
+            Self::OscReceived => "osc.received",
+            Self::OscSent => "osc.sent",
             Self::OrchestratorEpoch => "orchestrator.epoch",
             Self::DeadLetter => "dead.letter",
         }
@@ -81,17 +101,22 @@ impl EventType {
     #[must_use]
     pub fn emitter(self) -> &'static str {
         match self {
-            Self::RequestsIncoming | Self::RunsCancel => "adapter",
+            Self::RequestsIncoming
+            | Self::RunsCancel
+            | Self::ToolsApproval
+            | Self::AdaptersUnread
+            | Self::OscReceived => "adapter",
             Self::RequestsProcessed
             | Self::RunsStarted
             | Self::RunsTimeout
             | Self::MemoryRecall
             | Self::InferenceRequest
             | Self::ToolsExecute
+            | Self::NotifyDeliver
             | Self::OrchestratorEpoch => "orchestrator",
             Self::MemoryRecalled => "memory",
             Self::InferenceResponse | Self::InferenceChunk => "inference",
-            Self::ToolsResults => "tools",
+            Self::ToolsResults | Self::OscSent => "tools",
             Self::DeadLetter => "worker",
         }
     }

@@ -6,6 +6,8 @@ use uuid::Uuid;
 use crate::event_type::EventType;
 use crate::ids::{LOCAL_TENANT, derived_id, traceparent};
 
+const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
 /// An example of this type, as it stands on the bus.
 #[must_use]
 pub(crate) fn of(kind: EventType) -> Value {
@@ -73,6 +75,22 @@ fn payload(kind: EventType, run: Uuid) -> Value {
             "call": call, "tool": "clock", "duration_ms": 1,
             "outcome": { "status": "completed", "output": "2026-11-20T21:00:00+09:00[Asia/Tokyo]", "truncated": false },
         }),
+        EventType::ToolsApproval => json!({
+            "question": call, "decision": "approved", "arguments_sha256": SHA256,
+        }),
+        EventType::NotifyDeliver => json!({ "notice": {
+            "kind": "approval", "tool": "send_mail", "arguments": "{\"to\":\"ann@example.org\"}",
+            "arguments_sha256": SHA256, "expires_after_ms": 600_000,
+        } }),
+        EventType::AdaptersUnread => json!({
+            "native_id": "812", "reason": "unknown_kind", "raw": "{\"update_id\":812,\"poll\":{}}",
+        }),
+        EventType::OscReceived => json!({
+            "peer": "live", "messages": [{ "address": "/live/song/get/tempo", "arguments": [{ "type": "float", "value": 120.0 }] }],
+        }),
+        EventType::OscSent => json!({
+            "peer": "live", "messages": [{ "address": "/live/song/set/tempo", "arguments": [{ "type": "float", "value": 120.0 }], "due_us": 5_000 }],
+        }),
         EventType::OrchestratorEpoch => json!({ "partition": 7, "owner": call, "engine": 1 }),
         EventType::DeadLetter => json!({
             "worker": "tools", "code": "malformed", "reason": "reading the envelope: expected value at line 1 column 1",
@@ -84,7 +102,7 @@ fn payload(kind: EventType, run: Uuid) -> Value {
 
 fn agent() -> Value {
     json!({
-        "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "digest": SHA256,
         "definition": { "name": "assistant", "instructions": "You are a helpful assistant.", "tools": ["clock"] },
         "tools": [tool()],
     })

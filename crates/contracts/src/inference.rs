@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::attachment::Attachment;
 use crate::envelope::Payload;
 use crate::event_type::EventType;
 use crate::tool::ToolSpec;
@@ -62,7 +63,7 @@ impl Message {
     pub fn joined_text(&self) -> String {
         let texts = self.parts.iter().filter_map(|part| match part {
             Part::Text { text } => Some(text.as_str()),
-            Part::ToolCall { .. } | Part::ToolResult { .. } => None,
+            Part::Attachment { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => None,
         });
         texts.collect()
     }
@@ -85,8 +86,12 @@ pub enum Part {
     Text {
         text: String,
     },
+    /// A file that the speaker sent along.
+    Attachment {
+        attachment: Attachment,
+    },
     ToolCall {
-        /// Id of the `tools.execute`.
+        /// Id of the `tools.execute`, or of the question whether it may be called.
         call: Uuid,
         /// The id that the provider gave, which it wants to see again.
         #[serde(default, skip_serializing_if = "Option::is_none")]

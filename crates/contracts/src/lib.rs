@@ -3,7 +3,9 @@
 //! Owns the envelope, ids, subjects, every event's payload, and their JSON Schemas.
 //! Does no I/O, knows no clock and no random numbers: times and ids come in as values.
 
+mod adapter;
 mod agent;
+mod attachment;
 mod dead;
 mod envelope;
 mod event_type;
@@ -12,7 +14,9 @@ mod ids;
 mod inference;
 mod memory;
 mod metadata;
+mod notify;
 mod orchestrator;
+mod osc;
 mod request;
 mod run;
 pub mod schema;
@@ -21,7 +25,9 @@ mod timestamp;
 mod token;
 mod tool;
 
-pub use agent::{AgentDefinition, AgentSnapshot, Budget, CallLimits, OnMessage, Tenant};
+pub use adapter::AdapterUnread;
+pub use agent::{AgentDefinition, AgentSnapshot, Approvals, Budget, CallLimits, OnMessage, Tenant};
+pub use attachment::{Attachment, AttachmentKind};
 pub use dead::DeadLetter;
 pub use envelope::{DecodeError, Event, Open, Payload, RawEvent};
 pub use event_type::EventType;
@@ -32,9 +38,11 @@ pub use inference::{
 };
 pub use memory::{MemoryRecall, MemoryRecalled, RecalledTurn};
 pub use metadata::Metadata;
+pub use notify::{Decision, Notice, NotifyDeliver, ToolApproval};
 pub use orchestrator::OrchestratorEpoch;
-pub use request::{IncomingRequest, Outcome, ProcessedRequest, RunUsage};
-pub use run::{RunCancel, RunConfiguration, RunStarted, RunTimeout, TimeoutScope};
+pub use osc::{OscArgument, OscMessage, OscReceived, OscSent};
+pub use request::{IncomingRequest, Outcome, ProcessedRequest, RequestKind, RunUsage};
+pub use run::{CancelScope, RunCancel, RunConfiguration, RunStarted, RunTimeout, TimeoutScope};
 pub use subject::{
     PARTITIONS, Partition, Pattern, StoredSubject, Subject, SubjectError, epoch_subject,
 };

@@ -2,9 +2,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::attachment::Attachment;
 use crate::envelope::Payload;
 use crate::event_type::EventType;
 use crate::inference::Message;
+use crate::tool::ToolSpec;
 
 /// Somebody says something to an agent.
 ///
@@ -20,6 +22,54 @@ pub struct IncomingRequest {
     /// Model asked for instead of the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Files that came with the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// Tools that the speaker's own program runs, offered for this run.
+    ///
+    /// Each names its `client`; a name that the agent's own tools have is theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_tools: Vec<ToolSpec>,
+    /// What the place adds to the agent's instructions: a persona, the state of a game.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    #[serde(default, skip_serializing_if = "RequestKind::is_turn")]
+    pub kind: RequestKind,
+}
+
+impl IncomingRequest {
+    /// A turn that says `text`, and nothing else.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            history: None,
+            model: None,
+            attachments: Vec::new(),
+            client_tools: Vec::new(),
+            instructions: None,
+            kind: RequestKind::Turn,
+        }
+    }
+}
+
+/// What a request is to its conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestKind {
+    /// Somebody speaks.
+    #[default]
+    Turn,
+    /// A program asks about a conversation (a title, tags): one model call, no tools, not
+    /// remembered.
+    Aside,
+}
+
+impl RequestKind {
+    #[must_use]
+    pub fn is_turn(&self) -> bool {
+        *self == Self::Turn
+    }
 }
 
 impl Payload for IncomingRequest {
@@ -37,6 +87,26 @@ pub struct ProcessedRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     pub usage: RunUsage,
+    /// Files that tools made for the speaker, in the order of the calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    #[serde(default, skip_serializing_if = "RequestKind::is_turn")]
+    pub kind: RequestKind,
+}
+
+impl ProcessedRequest {
+    /// The last word on a turn that no model was asked about.
+    #[must_use]
+    pub fn of(request: Uuid, outcome: Outcome) -> Self {
+        Self {
+            request,
+            outcome,
+            model: None,
+            usage: RunUsage::default(),
+            attachments: Vec::new(),
+            kind: RequestKind::Turn,
+        }
+    }
 }
 
 impl Payload for ProcessedRequest {

@@ -38,13 +38,40 @@ pub enum RunConfiguration {
 /// A person ends a run, or takes a waiting request back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RunCancel {
-    /// Id of the request.
+    /// Id of the request; of this event itself when the scope is the conversation.
     pub run: Uuid,
+    #[serde(default, skip_serializing_if = "CancelScope::is_run")]
+    pub scope: CancelScope,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Set by the orchestrator when it has to give the run up: the code that it fails with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+impl RunCancel {
+    /// Ends one run.
+    #[must_use]
+    pub fn of(run: Uuid, reason: Option<String>) -> Self {
+        Self { run, scope: CancelScope::Run, reason, failure: None }
+    }
+}
+
+/// How much ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelScope {
+    #[default]
+    Run,
+    /// Every request of the conversation that is active or waits now.
+    Conversation,
+}
+
+impl CancelScope {
+    #[must_use]
+    pub fn is_run(&self) -> bool {
+        *self == Self::Run
+    }
 }
 
 impl Payload for RunCancel {

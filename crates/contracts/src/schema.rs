@@ -7,9 +7,10 @@ use crate::envelope::{Event, Payload, RawEvent};
 use crate::event_type::EventType;
 use crate::examples;
 use crate::{
-    DeadLetter, IncomingRequest, InferenceChunk, InferenceRequest, InferenceResponse, MemoryRecall,
-    MemoryRecalled, OrchestratorEpoch, ProcessedRequest, RunCancel, RunStarted, RunTimeout,
-    ToolExecute, ToolResult,
+    AdapterUnread, DeadLetter, IncomingRequest, InferenceChunk, InferenceRequest,
+    InferenceResponse, MemoryRecall, MemoryRecalled, NotifyDeliver, OrchestratorEpoch, OscReceived,
+    OscSent, ProcessedRequest, RunCancel, RunStarted, RunTimeout, ToolApproval, ToolExecute,
+    ToolResult,
 };
 
 /// All generated files: path inside `schemas/`, and text.
@@ -41,6 +42,11 @@ pub fn events() -> Vec<(EventType, Value)> {
         event::<InferenceChunk>(),
         event::<ToolExecute>(),
         event::<ToolResult>(),
+        event::<ToolApproval>(),
+        event::<NotifyDeliver>(),
+        event::<AdapterUnread>(),
+        event::<OscReceived>(),
+        event::<OscSent>(),
         event::<OrchestratorEpoch>(),
         event::<DeadLetter>(),
     ]

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::attachment::Attachment;
 use crate::envelope::Payload;
 use crate::event_type::EventType;
 
@@ -17,6 +18,9 @@ pub struct ToolSpec {
     pub effect: Effect,
     /// The longest that one call takes, in milliseconds.
     pub timeout_ms: u64,
+    /// The speaker's own program that runs it; a tools worker does when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 /// What a tool does to the world.
@@ -48,6 +52,9 @@ pub struct ToolExecute {
     pub start_within_ms: u64,
     /// The call may not take longer than this after it started.
     pub timeout_ms: u64,
+    /// The speaker's own program that runs it; a tools worker does when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
 }
 
 impl Payload for ToolExecute {
@@ -64,6 +71,9 @@ pub struct ToolResult {
     pub outcome: ToolOutcome,
     /// From the start of the call to its end.
     pub duration_ms: u64,
+    /// Files that it made for the speaker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
 }
 
 impl Payload for ToolResult {

@@ -24,7 +24,7 @@ fn request(
         Token::encode(conversation).unwrap(),
     );
     let id = Uuid::from_u128(u128::from(at.unsigned_abs()));
-    let payload = IncomingRequest { text, history: None, model: None };
+    let payload = IncomingRequest::text(text);
     let mut event = Event::new(id, id, place, Timestamp::from_micros(at), payload);
     if let Some((name, value)) = extra {
         let name = format!("x_{name}");
@@ -124,12 +124,7 @@ fn a_payload_of_another_type_or_version_is_a_typed_error() {
 #[test]
 fn an_answer_repeats_its_id() {
     let event = request("hi".to_owned(), 1, "c", None);
-    let answer = || {
-        event.reply(
-            RunCancel { run: event.id, reason: None, failure: None },
-            Timestamp::from_micros(2),
-        )
-    };
+    let answer = || event.reply(RunCancel::of(event.id, None), Timestamp::from_micros(2));
     assert_eq!(answer(), answer());
     assert_eq!(answer().metadata.causation_id, Some(event.id));
     assert_eq!(answer().correlation_id, event.id);

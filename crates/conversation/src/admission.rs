@@ -1,7 +1,9 @@
 //! Which request runs, which waits, which is taken back.
 
+use std::collections::VecDeque;
+
 use nexus_contracts::{
-    Event, IncomingRequest, Metadata, OnMessage, Outcome, ProcessedRequest, RunCancel,
+    CancelScope, Event, IncomingRequest, Metadata, OnMessage, Outcome, ProcessedRequest, RunCancel,
 };
 
 use crate::command::Issuer;
@@ -69,14 +71,12 @@ pub(crate) fn cancel(
         Some(code) => Outcome::Failed { code: cut(code, MAX_NAME_BYTES), message: reason },
         None => Outcome::Cancelled { reason },
     };
+    if cancel.scope == CancelScope::Conversation {
+        return cancel_all(conversation, &outcome, input, issuer);
+    }
     if let Some(run) = conversation.active.as_mut() {
         if run.id() == cancel.run && !matches!(run.phase, Phase::Ending) {
-            run.begin_step(input.bytes);
-            let flow = run::end(run, outcome, issuer);
-            debug_assert_eq!(flow, Flow::Ended);
-            for request in run.steering.drain(..).rev() {
-                conversation.queue.push_front(request);
-            }
+            end_active(run, &mut conversation.queue, outcome, input, issuer);
             return Verdict::Applied;
         }
         if let Some(at) = run.steering.iter().position(|request| request.id == cancel.run) {
@@ -92,6 +92,43 @@ pub(crate) fn cancel(
         end_waiting(&request, outcome, input, issuer);
     }
     Verdict::Applied
+}
+
+/// Ends everything of the conversation that is active or waits.
+fn cancel_all(
+    conversation: &mut Conversation,
+    outcome: &Outcome,
+    input: &Input<'_>,
+    issuer: &mut Issuer<'_>,
+) -> Verdict {
+    let mut verdict = Verdict::Late;
+    if let Some(run) = conversation.active.as_mut()
+        && !matches!(run.phase, Phase::Ending)
+    {
+        end_active(run, &mut conversation.queue, outcome.clone(), input, issuer);
+        verdict = Verdict::Applied;
+    }
+    for request in conversation.queue.drain(..) {
+        end_waiting(&request, outcome.clone(), input, issuer);
+        verdict = Verdict::Applied;
+    }
+    verdict
+}
+
+/// Ends the active run; what was to steer it waits for runs of its own.
+fn end_active(
+    run: &mut Run,
+    queue: &mut VecDeque<Request>,
+    outcome: Outcome,
+    input: &Input<'_>,
+    issuer: &mut Issuer<'_>,
+) {
+    run.begin_step(input.bytes);
+    let flow = run::end(run, outcome, issuer);
+    debug_assert_eq!(flow, Flow::Ended);
+    for request in run.steering.drain(..).rev() {
+        queue.push_front(request);
+    }
 }
 
 /// The active run's own last word has been read back: the next request may start.

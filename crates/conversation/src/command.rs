@@ -22,7 +22,10 @@ impl Command {
     pub fn is_call(&self) -> bool {
         matches!(
             self.subject.kind,
-            EventType::MemoryRecall | EventType::InferenceRequest | EventType::ToolsExecute
+            EventType::MemoryRecall
+                | EventType::InferenceRequest
+                | EventType::ToolsExecute
+                | EventType::NotifyDeliver
         )
     }
 }

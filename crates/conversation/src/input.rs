@@ -1,6 +1,6 @@
 use nexus_contracts::{
     DecodeError, Event, EventType, IncomingRequest, InferenceResponse, MemoryRecalled, Metadata,
-    ProcessedRequest, RunCancel, RunStarted, RunTimeout, Timestamp, ToolResult,
+    ProcessedRequest, RunCancel, RunStarted, RunTimeout, Timestamp, ToolApproval, ToolResult,
 };
 use uuid::Uuid;
 
@@ -27,6 +27,7 @@ pub enum InputEvent {
     Cancel(Event<RunCancel>),
     Timeout(Event<RunTimeout>),
     Processed(Event<ProcessedRequest>),
+    Approval(Event<ToolApproval>),
 }
 
 impl InputEvent {
@@ -42,10 +43,15 @@ impl InputEvent {
             EventType::RunsCancel => Event::decode(bytes).map(Self::Cancel),
             EventType::RunsTimeout => Event::decode(bytes).map(Self::Timeout),
             EventType::RequestsProcessed => Event::decode(bytes).map(Self::Processed),
+            EventType::ToolsApproval => Event::decode(bytes).map(Self::Approval),
             EventType::MemoryRecall
             | EventType::InferenceRequest
             | EventType::InferenceChunk
             | EventType::ToolsExecute
+            | EventType::NotifyDeliver
+            | EventType::AdaptersUnread
+            | EventType::OscReceived
+            | EventType::OscSent
             | EventType::OrchestratorEpoch
             | EventType::DeadLetter => return None,
         };
@@ -63,6 +69,7 @@ impl InputEvent {
             Self::Cancel(event) => event.id,
             Self::Timeout(event) => event.id,
             Self::Processed(event) => event.id,
+            Self::Approval(event) => event.id,
         }
     }
 
@@ -77,6 +84,7 @@ impl InputEvent {
             Self::Cancel(event) => event.correlation_id,
             Self::Timeout(event) => event.correlation_id,
             Self::Processed(event) => event.correlation_id,
+            Self::Approval(event) => event.correlation_id,
         }
     }
 
@@ -91,6 +99,7 @@ impl InputEvent {
             Self::Cancel(event) => &event.metadata,
             Self::Timeout(event) => &event.metadata,
             Self::Processed(event) => &event.metadata,
+            Self::Approval(event) => &event.metadata,
         }
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! It does not know partitions, fencing, deadlines' clocks or the bus: see `nexus-orchestrator`.
 
+mod acting;
 mod admission;
 mod command;
 mod input;
@@ -29,7 +30,7 @@ pub use verdict::{Step, Verdict};
 pub use verify::{Mismatch, Recorded, Verification, verify};
 
 /// Version of the engine's decisions. Raise it when the same inputs may give other commands.
-pub const ENGINE: u32 = 1;
+pub const ENGINE: u32 = 2;
 
 /// Ids of requests are remembered this long: the longest `max_age` that EVENTS may have.
 pub const REMEMBER_MS: u64 = 30 * 24 * 3600 * 1000;

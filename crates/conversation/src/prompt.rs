@@ -1,14 +1,17 @@
 //! What a model is shown.
 
-use nexus_contracts::{Message, RecalledTurn, Role};
+use nexus_contracts::{IncomingRequest, Message, Part, RecalledTurn, Role};
 
 use crate::state::Run;
 
 /// Begins the run's conversation with the model: instructions, what was said before, the request.
 pub(crate) fn begin(run: &mut Run, turns: &[RecalledTurn]) {
-    let instructions = run.agent.as_ref().map(|agent| agent.definition.instructions.trim());
-    if let Some(text) = instructions.filter(|text| !text.is_empty()) {
-        run.messages.push(Message::text(Role::System, text));
+    let agents = run.agent.as_ref().map(|agent| agent.definition.instructions.trim());
+    let places = run.request.payload.instructions.as_deref().map(str::trim);
+    let instructions: Vec<&str> =
+        agents.into_iter().chain(places).filter(|text| !text.is_empty()).collect();
+    if !instructions.is_empty() {
+        run.messages.push(Message::text(Role::System, instructions.join("\n\n")));
     }
     let before = run.messages.len();
     match run.request.payload.history.take() {
@@ -22,7 +25,15 @@ pub(crate) fn begin(run: &mut Run, turns: &[RecalledTurn]) {
     }
     run.history =
         run.messages.iter().skip(before).filter(|message| message.role != Role::System).count();
-    run.messages.push(Message::text(Role::User, run.request.payload.text.clone()));
+    run.messages.push(said(&run.request.payload));
+}
+
+/// What the speaker says, as the model is shown it: the text, then the files.
+pub(crate) fn said(request: &IncomingRequest) -> Message {
+    let text = (!request.text.is_empty()).then(|| Part::Text { text: request.text.clone() });
+    let files = request.attachments.iter();
+    let files = files.map(|attachment| Part::Attachment { attachment: attachment.clone() });
+    Message { role: Role::User, parts: text.into_iter().chain(files).collect() }
 }
 
 /// Forgets the oldest message of what was said before; `false` when none is left.

@@ -1,17 +1,16 @@
 //! One run, from its start to its one final reply.
 
 use nexus_contracts::{
-    Effect, Finish, InferenceOutcome, InferenceRequest, InferenceResponse, MemoryRecall,
-    MemoryRecalled, Message, Outcome, Part, ProcessedRequest, RequestedCall, Role,
-    RunConfiguration, RunStarted, Sampling, TimeoutScope, ToolExecute, ToolOutcome, ToolSpec,
-    Usage,
+    AgentSnapshot, Finish, IncomingRequest, InferenceOutcome, InferenceRequest, InferenceResponse,
+    MemoryRecall, MemoryRecalled, Outcome, ProcessedRequest, RunConfiguration, RunStarted,
+    Sampling, TimeoutScope, ToolOutcome, Usage,
 };
-use uuid::Uuid;
 
 use crate::MAX_COMMAND_BYTES;
+use crate::acting::{self, act};
 use crate::command::Issuer;
 use crate::prompt;
-use crate::state::{Call, Phase, Run, ToolCall};
+use crate::state::{Call, Phase, Run};
 
 /// Allowance for the way of an answer through the bus.
 const TRANSIT_MS: u64 = 5_000;
@@ -28,7 +27,7 @@ pub(crate) enum Flow {
     Late,
 }
 
-fn longest_wait(start_within_ms: u64, work_ms: u64) -> u64 {
+pub(crate) fn longest_wait(start_within_ms: u64, work_ms: u64) -> u64 {
     start_within_ms.saturating_add(work_ms).saturating_add(TRANSIT_MS)
 }
 
@@ -51,8 +50,9 @@ pub(crate) fn started(
     };
     run.request.place.agent = Some(agent.definition.name.clone());
     let (turns, limits) = (agent.definition.recall_turns, agent.definition.limits);
-    run.agent = Some(agent);
-    if run.request.payload.history.is_some() || turns == 0 {
+    run.agent = Some(with_offers(agent, &run.request.payload));
+    let is_turn = run.request.payload.kind.is_turn();
+    if run.request.payload.history.is_some() || turns == 0 || !is_turn {
         prompt::begin(run, &[]);
         return think(run, issuer);
     }
@@ -67,6 +67,21 @@ pub(crate) fn started(
     let allowed_ms = longest_wait(limits.start_within_ms, limits.recall_ms);
     run.phase = Phase::Recalling(Call { id, allowed_ms });
     Flow::Goes
+}
+
+/// The agent with the tools that the speaker's own program offers; none at all for an aside.
+fn with_offers(mut agent: AgentSnapshot, request: &IncomingRequest) -> AgentSnapshot {
+    if !request.kind.is_turn() {
+        agent.tools.clear();
+        return agent;
+    }
+    for offered in &request.client_tools {
+        let is_taken = agent.tools.iter().any(|tool| tool.name == offered.name);
+        if offered.client.is_some() && !is_taken {
+            agent.tools.push(offered.clone());
+        }
+    }
+    agent
 }
 
 pub(crate) fn recalled(
@@ -112,28 +127,6 @@ pub(crate) fn responded(
     }
 }
 
-pub(crate) fn tool_ended(
-    run: &mut Run,
-    call: Uuid,
-    outcome: ToolOutcome,
-    bytes: &[u8],
-    issuer: &mut Issuer<'_>,
-) -> Flow {
-    let Phase::Acting(calls) = &mut run.phase else { return Flow::Late };
-    let Some(open) = calls.iter_mut().find(|open| open.id == call && open.outcome.is_none()) else {
-        return Flow::Late;
-    };
-    open.outcome = Some(outcome);
-    let all_ended = calls.iter().all(|call| call.outcome.is_some());
-    if !all_ended {
-        run.absorb(bytes);
-        return Flow::Goes;
-    }
-    run.begin_step(bytes);
-    observe(run);
-    think(run, issuer)
-}
-
 pub(crate) fn timed_out(
     run: &mut Run,
     scope: TimeoutScope,
@@ -159,13 +152,15 @@ pub(crate) fn timed_out(
         Phase::Acting(calls) => {
             let open = calls.iter().find(|open| open.id == call);
             let Some(open) = open else { return Flow::Late };
-            let outcome = if open.has_effect {
+            let outcome = if open.question.is_some() {
+                acting::nobody_answered()
+            } else if open.has_effect {
                 ToolOutcome::Unknown { message: "the tool did not answer in time".to_owned() }
             } else {
                 let message = "the tool did not answer in time".to_owned();
                 ToolOutcome::Failed { code: "timeout".to_owned(), message }
             };
-            tool_ended(run, call, outcome, bytes, issuer)
+            acting::tool_ended(run, call, outcome.into(), bytes, issuer)
         }
         Phase::Starting | Phase::Recalling(_) | Phase::Thinking(_) | Phase::Ending => Flow::Late,
     }
@@ -173,8 +168,14 @@ pub(crate) fn timed_out(
 
 /// Ends the run with its one final reply.
 pub(crate) fn end(run: &mut Run, outcome: Outcome, issuer: &mut Issuer<'_>) -> Flow {
-    let mut payload =
-        ProcessedRequest { request: run.id(), outcome, model: run.model.clone(), usage: run.usage };
+    let mut payload = ProcessedRequest {
+        request: run.id(),
+        outcome,
+        model: run.model.clone(),
+        usage: run.usage,
+        attachments: std::mem::take(&mut run.made),
+        kind: run.request.payload.kind,
+    };
     if issuer.issue_within(run, &payload, MAX_COMMAND_BYTES).is_none() {
         let message =
             "The answer is too long to be delivered. Please ask for a shorter one.".to_owned();
@@ -186,7 +187,7 @@ pub(crate) fn end(run: &mut Run, outcome: Outcome, issuer: &mut Issuer<'_>) -> F
     Flow::Ended
 }
 
-fn fail(run: &mut Run, code: &str, message: String, issuer: &mut Issuer<'_>) -> Flow {
+pub(crate) fn fail(run: &mut Run, code: &str, message: String, issuer: &mut Issuer<'_>) -> Flow {
     end(run, Outcome::Failed { code: code.to_owned(), message }, issuer)
 }
 
@@ -211,7 +212,7 @@ fn answer(run: &mut Run, text: &str, finish: Finish, issuer: &mut Issuer<'_>) ->
 }
 
 /// Asks the model, with everything known so far.
-fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
+pub(crate) fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
     let Some(agent) = run.agent.as_ref() else {
         return fail(run, "no_agent", "The run has no agent.".to_owned(), issuer);
     };
@@ -253,106 +254,8 @@ fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
 /// Puts the messages that arrived meanwhile behind what the model has seen.
 fn hear_steering(run: &mut Run, issuer: &mut Issuer<'_>) {
     for request in std::mem::take(&mut run.steering) {
-        run.messages.push(Message::text(Role::User, request.payload.text.clone()));
-        let payload = ProcessedRequest {
-            request: request.id,
-            outcome: Outcome::Steered { into: run.id() },
-            model: None,
-            usage: Default::default(),
-        };
+        run.messages.push(prompt::said(&request.payload));
+        let payload = ProcessedRequest::of(request.id, Outcome::Steered { into: run.id() });
         issuer.issue_about(run, request.id, &request.place, payload);
-    }
-}
-
-/// Issues the tool calls that the model asks for, all at once.
-fn act(run: &mut Run, text: &str, asked: &[RequestedCall], issuer: &mut Issuer<'_>) -> Flow {
-    let Some(agent) = run.agent.clone() else {
-        return fail(run, "no_agent", "The run has no agent.".to_owned(), issuer);
-    };
-    let wanted =
-        run.usage.tool_calls.saturating_add(u32::try_from(asked.len()).unwrap_or(u32::MAX));
-    if wanted > agent.definition.budget.tool_calls {
-        let limit = agent.definition.budget.tool_calls;
-        let text = format!("The request needs more than {limit} tool calls.");
-        return fail(run, "budget_tool_calls", text, issuer);
-    }
-    run.usage.tool_calls = wanted;
-    let mut parts = Vec::with_capacity(asked.len() + 1);
-    if !text.is_empty() {
-        parts.push(Part::Text { text: text.to_owned() });
-    }
-    let limits = agent.definition.limits;
-    let mut calls = Vec::with_capacity(asked.len());
-    for (index, call) in (0_u32..).zip(asked) {
-        let spec = agent.tools.iter().find(|spec| spec.name == call.tool);
-        let timeout_ms = spec.map_or(0, |spec| spec.timeout_ms.min(limits.tool_ms));
-        let id = issuer.next_id(run);
-        let outcome = match spec {
-            Some(spec) => {
-                let execute = ToolExecute {
-                    tool: call.tool.clone(),
-                    arguments: call.arguments.clone(),
-                    effect: spec.effect,
-                    index,
-                    start_within_ms: limits.start_within_ms,
-                    timeout_ms,
-                };
-                let issued = issuer.issue_within(run, &execute, MAX_COMMAND_BYTES);
-                issued.is_none().then(too_long)
-            }
-            None => Some(refused(&call.tool, &agent.tools)),
-        };
-        if outcome.is_some() {
-            run.issued += 1;
-        }
-        parts.push(Part::ToolCall {
-            call: id,
-            provider_id: call.provider_id.clone(),
-            tool: call.tool.clone(),
-            arguments: call.arguments.clone(),
-        });
-        calls.push(ToolCall {
-            id,
-            provider_id: call.provider_id.clone(),
-            tool: call.tool.clone(),
-            has_effect: spec.is_some_and(|spec| spec.effect != Effect::Read),
-            allowed_ms: longest_wait(limits.start_within_ms, timeout_ms),
-            outcome,
-        });
-    }
-    run.messages.push(Message { role: Role::Assistant, parts });
-    let all_refused = calls.iter().all(|call| call.outcome.is_some());
-    run.phase = Phase::Acting(calls);
-    if all_refused {
-        observe(run);
-        return think(run, issuer);
-    }
-    Flow::Goes
-}
-
-fn refused(tool: &str, allowed: &[ToolSpec]) -> ToolOutcome {
-    let names: Vec<&str> = allowed.iter().map(|spec| spec.name.as_str()).collect();
-    let message = format!("there is no tool {tool:?} for this agent; it has: {}", names.join(", "));
-    ToolOutcome::Failed { code: "tool_not_allowed".to_owned(), message }
-}
-
-fn too_long() -> ToolOutcome {
-    let message = "the arguments are too long for one call".to_owned();
-    ToolOutcome::Failed { code: "arguments_too_long".to_owned(), message }
-}
-
-/// Shows the model what its tool calls gave, in the order in which it asked.
-fn observe(run: &mut Run) {
-    let Phase::Acting(calls) = &mut run.phase else { return };
-    for call in std::mem::take(calls) {
-        let outcome = call.outcome.unwrap_or(ToolOutcome::Cancelled);
-        let part = Part::ToolResult {
-            call: call.id,
-            provider_id: call.provider_id,
-            tool: call.tool,
-            text: outcome.text(),
-            is_error: outcome.is_error(),
-        };
-        run.messages.push(Message { role: Role::Tool, parts: vec![part] });
     }
 }

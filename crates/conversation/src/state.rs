@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use nexus_contracts::{
-    AgentSnapshot, IncomingRequest, Message, Metadata, RunUsage, TenantId, Timestamp, Token,
-    ToolOutcome,
+    AgentSnapshot, Attachment, IncomingRequest, Message, Metadata, RunUsage, TenantId, Timestamp,
+    Token, ToolExecute, ToolOutcome,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -190,7 +190,9 @@ impl Conversation {
             allowed_ms,
             key: key.clone(),
         });
-        let whole = run.agent.as_ref().map(|agent| PendingCall {
+        // The time that a person takes to answer is not the run's.
+        let agent = run.agent.as_ref().filter(|_| !run.asks_a_person());
+        let whole = agent.map(|agent| PendingCall {
             run: run.id(),
             call: None,
             allowed_ms: agent.definition.budget.wall_time_ms,
@@ -232,6 +234,9 @@ pub(crate) struct Run {
     pub(crate) steering: Vec<Request>,
     pub(crate) usage: RunUsage,
     pub(crate) model: Option<String>,
+    /// Files that tools made for the speaker.
+    #[serde(default)]
+    pub(crate) made: Vec<Attachment>,
 }
 
 impl Run {
@@ -248,6 +253,7 @@ impl Run {
             steering: Vec::new(),
             usage: RunUsage::default(),
             model: None,
+            made: Vec::new(),
         }
     }
 
@@ -268,6 +274,12 @@ impl Run {
         hasher.update(self.digest.as_bytes());
         hasher.update(bytes);
         self.digest = hex(&hasher.finalize());
+    }
+
+    /// Whether a call waits for a person's leave.
+    fn asks_a_person(&self) -> bool {
+        let Phase::Acting(calls) = &self.phase else { return false };
+        calls.iter().any(|call| call.question.is_some() && call.outcome.is_none())
     }
 
     /// Open calls with the longest wait for each, in milliseconds.
@@ -311,6 +323,13 @@ pub(crate) struct ToolCall {
     pub(crate) has_effect: bool,
     pub(crate) allowed_ms: u64,
     pub(crate) outcome: Option<ToolOutcome>,
+    /// Under which the model knows the call.
+    pub(crate) shown: Uuid,
+    /// The call that waits for a person's leave; `id` is the question then.
+    #[serde(default)]
+    pub(crate) question: Option<Box<ToolExecute>>,
+    #[serde(default)]
+    pub(crate) attachments: Vec<Attachment>,
 }
 
 /// SHA-256 of some bytes, hexadecimal.

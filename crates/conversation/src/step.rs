@@ -3,12 +3,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nexus_contracts::Outcome;
 use uuid::Uuid;
 
+use crate::acting::Ended;
 use crate::command::{Command, Issuer};
 use crate::input::{Input, InputEvent};
 use crate::run::Flow;
 use crate::state::{Conversation, ConversationKey, Phase, Request, Run, State};
 use crate::verdict::{Step, Verdict};
-use crate::{admission, run};
+use crate::{acting, admission, run};
 
 /// Takes the next input in stream order and says which events follow from it.
 pub fn step(state: &mut State, input: &Input<'_>) -> Step {
@@ -55,14 +56,16 @@ fn apply(
             })
         }
         InputEvent::Result(event) => in_run(conversation, event.correlation_id, input, |run, _| {
-            run::tool_ended(
-                run,
-                event.payload.call,
-                event.payload.outcome.clone(),
-                input.bytes,
-                issuer,
-            )
+            let result = event.payload.known.clone();
+            let ended = Ended { outcome: result.outcome, attachments: result.attachments };
+            acting::tool_ended(run, result.call, ended, input.bytes, issuer)
         }),
+        InputEvent::Approval(event) => {
+            in_run(conversation, event.correlation_id, input, |run, _| {
+                let user = event.metadata.user.as_deref();
+                acting::approved(run, &event.payload, user, input.bytes, issuer)
+            })
+        }
         InputEvent::Timeout(event) => in_run(conversation, event.payload.run, input, |run, _| {
             run::timed_out(run, event.payload.scope, input.bytes, issuer)
         }),

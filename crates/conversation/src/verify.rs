@@ -3,7 +3,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use nexus_contracts::{Event, EventType, MemoryRecall, RawEvent, RunStarted, Timestamp};
+use nexus_contracts::{
+    Event, EventType, MemoryRecall, Notice, NotifyDeliver, RawEvent, RunStarted, Timestamp,
+};
 use uuid::Uuid;
 
 use crate::command::{Body, Command};
@@ -66,7 +68,7 @@ pub fn verify(record: &[Recorded], only: Option<Uuid>, open_end: bool) -> Verifi
     let mut result = Verification::default();
     let (before, record) = record.split_at(beginning(record));
     let wanted = |run: Uuid| only.is_none_or(|only| only == run);
-    let lost = before.iter().filter(|event| is_decision(event.kind) && wanted(event.run));
+    let lost = before.iter().filter(|event| is_decision(event) && wanted(event.run));
     result.unverifiable = lost.count();
     let mut state = State::default();
     remember(&mut state, before, record);
@@ -146,7 +148,7 @@ fn beginning(record: &[Recorded]) -> usize {
             // One changed byte spoils one of the two ids, not both.
             requests.extend([event.id, event.run]);
         }
-        !is_decision(event.kind) || requests.contains(&event.run)
+        !is_decision(event) || requests.contains(&event.run)
     });
     if is_whole {
         return 0;
@@ -169,7 +171,7 @@ fn index<'a>(
     mismatches: &mut Vec<Mismatch>,
 ) -> BTreeMap<Uuid, &'a Recorded> {
     let mut commands = BTreeMap::new();
-    for event in record.iter().filter(|event| is_decision(event.kind)) {
+    for event in record.iter().filter(|event| is_decision(event)) {
         match commands.entry(event.id) {
             Entry::Vacant(free) => {
                 free.insert(event);
@@ -183,16 +185,31 @@ fn index<'a>(
     commands
 }
 
-/// Whether events of this type are decisions of the engine.
-fn is_decision(kind: EventType) -> bool {
-    matches!(
-        kind,
+/// Whether an event is a decision of the engine.
+fn is_decision(event: &Recorded) -> bool {
+    match event.kind {
         EventType::RunsStarted
-            | EventType::MemoryRecall
-            | EventType::InferenceRequest
-            | EventType::ToolsExecute
-            | EventType::RequestsProcessed
-    )
+        | EventType::MemoryRecall
+        | EventType::InferenceRequest
+        | EventType::ToolsExecute
+        | EventType::RequestsProcessed => true,
+        // Others publish notices too; a question whether a tool may be called is the engine's.
+        EventType::NotifyDeliver => Event::<NotifyDeliver>::decode(&event.bytes)
+            .is_ok_and(|event| matches!(event.payload.notice, Notice::Approval { .. })),
+        EventType::RequestsIncoming
+        | EventType::RunsCancel
+        | EventType::RunsTimeout
+        | EventType::MemoryRecalled
+        | EventType::InferenceResponse
+        | EventType::InferenceChunk
+        | EventType::ToolsResults
+        | EventType::ToolsApproval
+        | EventType::AdaptersUnread
+        | EventType::OscReceived
+        | EventType::OscSent
+        | EventType::OrchestratorEpoch
+        | EventType::DeadLetter => false,
+    }
 }
 
 fn compare(

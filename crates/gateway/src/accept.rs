@@ -86,7 +86,11 @@ pub(crate) async fn accept(
         traceparent: Some(traceparent(id, id)),
         ..Metadata::at(who.tenant, channel.clone(), ask.conversation)
     };
-    let payload = IncomingRequest { text: ask.text, history: ask.history, model: ask.model };
+    let payload = IncomingRequest {
+        history: ask.history,
+        model: ask.model,
+        ..IncomingRequest::text(ask.text)
+    };
     let event = Event::new(id, id, metadata, now, payload);
     let earlier = if ask.id.is_some() { earlier(bus, &event).await? } else { None };
     let Stored { sequence, duplicate } = match earlier {
@@ -136,8 +140,7 @@ pub(crate) async fn cancel(
         traceparent: Some(traceparent(run, id)),
         ..Metadata::at(who.tenant, channel.clone(), conversation)
     };
-    let payload =
-        RunCancel { run, reason: Some("Cancelled by the user.".to_owned()), failure: None };
+    let payload = RunCancel::of(run, Some("Cancelled by the user.".to_owned()));
     bus.publish(&Event::new(id, run, metadata, now, payload)).await?;
     Ok(())
 }

@@ -2,8 +2,9 @@
 
 use nexus_contracts::{
     AgentSnapshot, DecodeError, Event, EventType, IncomingRequest, InferenceOutcome,
-    InferenceRequest, InferenceResponse, MemoryRecalled, Outcome, Payload, ProcessedRequest,
-    RunCancel, RunConfiguration, RunStarted, ToolExecute, ToolResult,
+    InferenceRequest, InferenceResponse, MemoryRecalled, NotifyDeliver, Outcome, Payload,
+    ProcessedRequest, RunCancel, RunConfiguration, RunStarted, ToolApproval, ToolExecute,
+    ToolResult,
 };
 use serde_json::{Value, json};
 
@@ -48,7 +49,19 @@ pub(crate) fn of(kind: EventType, bytes: &[u8]) -> Result<Value, DecodeError> {
         EventType::RequestsProcessed => {
             processed(&read::<ProcessedRequest>(bytes)?.payload.outcome)
         }
+        EventType::ToolsApproval => {
+            let event = read::<ToolApproval>(bytes)?;
+            json!({ "question": event.payload.question, "decision": event.payload.decision,
+                    "user": event.metadata.user })
+        }
+        EventType::NotifyDeliver => {
+            let event = read::<NotifyDeliver>(bytes)?;
+            json!({ "id": event.id, "notice": event.payload.notice })
+        }
         EventType::RunsTimeout
+        | EventType::AdaptersUnread
+        | EventType::OscReceived
+        | EventType::OscSent
         | EventType::MemoryRecall
         | EventType::InferenceChunk
         | EventType::OrchestratorEpoch

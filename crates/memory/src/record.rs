@@ -21,6 +21,9 @@ impl Handler for Record {
         event: &Event<IncomingRequest>,
         delivery: Delivery,
     ) -> Result<Option<Event<IncomingRequest>>, Error> {
+        if !event.payload.kind.is_turn() {
+            return Ok(None);
+        }
         self.0.known(event.metadata.tenant)?;
         let row = Row::Request(Box::new(event.clone()), delivery);
         self.0.writing.run(event.metadata.tenant.0, row).await?;
@@ -43,6 +46,9 @@ impl Handler for Learn {
         event: &Event<ProcessedRequest>,
         delivery: Delivery,
     ) -> Result<Option<Event<ProcessedRequest>>, Error> {
+        if !event.payload.kind.is_turn() {
+            return Ok(None);
+        }
         self.0.known(event.metadata.tenant)?;
         let row = Row::Reply(Box::new(event.clone()), delivery);
         self.0.writing.run(event.metadata.tenant.0, row).await?;

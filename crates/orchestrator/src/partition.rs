@@ -6,7 +6,7 @@ use nexus_bus::{
     Bus, Chain, Checkpoint, Checkpoints, EVENTS, Fence, Filter, Message, Reader, Start, failpoint,
 };
 use nexus_contracts::{
-    Event, EventType, Metadata, Outcome, Partition, ProcessedRequest, RunCancel, RunUsage, Subject,
+    Event, EventType, Metadata, Outcome, Partition, ProcessedRequest, RunCancel, Subject,
     Timestamp, derived_id, traceparent,
 };
 use nexus_conversation::{Body, Command, ConversationKey, ENGINE, State, Verdict};
@@ -214,8 +214,10 @@ impl Owner {
             traceparent: Some(traceparent(run, id)),
             ..Metadata::at(key.tenant, key.channel.clone(), key.conversation.clone())
         };
-        let cancel =
-            RunCancel { run, reason: Some(text.to_owned()), failure: Some(code.to_owned()) };
+        let cancel = RunCancel {
+            failure: Some(code.to_owned()),
+            ..RunCancel::of(run, Some(text.to_owned()))
+        };
         let event = Event::new(id, run, metadata, (self.shared.now)(), cancel);
         let subject = Subject::of(EventType::RunsCancel, &event.metadata);
         self.fence.publish(&subject, id, event.encode().into()).await?;
@@ -234,8 +236,7 @@ impl Owner {
             code: "events_expired".to_owned(),
             message: "The events of this request are too old. Please ask again.".to_owned(),
         };
-        let usage = RunUsage::default();
-        let payload = ProcessedRequest { request, outcome, model: None, usage };
+        let payload = ProcessedRequest::of(request, outcome);
         let event = Event::new(id, request, metadata, (self.shared.now)(), payload);
         let subject = Subject::of(EventType::RequestsProcessed, &event.metadata);
         self.fence.publish(&subject, id, event.encode().into()).await?;

@@ -37,7 +37,7 @@ pub(crate) fn event(
         traceparent: Some(traceparent(run, run)),
         ..place
     };
-    let payload = IncomingRequest { text: ask.text.clone(), history: None, model: None };
+    let payload = IncomingRequest::text(ask.text.clone());
     Event::new(run, run, metadata, at, payload)
 }
 
@@ -113,8 +113,7 @@ pub(crate) async fn cancel(
     let id = derived_id(run, "osc.cancel");
     let metadata =
         Metadata { causation_id: Some(run), traceparent: Some(traceparent(run, id)), ..place };
-    let payload =
-        RunCancel { run, reason: Some("cancelled by the client".to_owned()), failure: None };
+    let payload = RunCancel::of(run, Some("cancelled by the client".to_owned()));
     bus.publish(&Event::new(id, run, metadata, at, payload)).await?;
     failpoint::hit("osc.after_cancel");
     Ok(())

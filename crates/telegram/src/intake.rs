@@ -177,7 +177,7 @@ impl Intake {
             traceparent: Some(traceparent(id, id)),
             ..Metadata::at(self.tenant, self.channel.clone(), message.chat.token()?)
         };
-        let request = IncomingRequest { text: message.text, history: None, model: None };
+        let request = IncomingRequest::text(message.text);
         Ok(Event::new(id, id, metadata, (self.now)(), request))
     }
 

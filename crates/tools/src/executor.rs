@@ -45,6 +45,10 @@ impl Handler for Executor {
         event: &Event<ToolExecute>,
         delivery: Delivery,
     ) -> Result<Option<Event<ToolResult>>, Error> {
+        if event.payload.client.is_some() {
+            // The speaker's own program answers it, through its adapter.
+            return Ok(None);
+        }
         let flight = self.calls.enter(event.metadata.tenant, event.correlation_id, event.id);
         let flight = flight.ok_or(Error::InFlight)?;
         let ended = match self.registry.effect(&event.payload) {
@@ -59,6 +63,9 @@ impl Handler for Executor {
     }
 
     fn give_up(&self, event: &Event<ToolExecute>, reason: &str) -> Option<Event<ToolResult>> {
+        if event.payload.client.is_some() {
+            return None;
+        }
         let stakes = stakes(self.registry.effect(&event.payload));
         let ended =
             Ended::at_once(broken(stakes, "given_up", &format!("the call was given up: {reason}")));
@@ -256,6 +263,7 @@ impl Executor {
             tool,
             outcome: ended.outcome,
             duration_ms: ended.duration_ms,
+            attachments: Vec::new(),
         };
         event.reply(result, (self.now)())
     }

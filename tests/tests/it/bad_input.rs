@@ -66,13 +66,7 @@ fn request(tenant: TenantId, conversation: &str) -> Event<IncomingRequest> {
     let metadata =
         Metadata::at(tenant, Token::encode("web").unwrap(), Token::encode(conversation).unwrap());
     let (id, now) = (Uuid::now_v7(), jiff::Timestamp::now().into());
-    Event::new(
-        id,
-        id,
-        metadata,
-        now,
-        IncomingRequest { text: "hello".to_owned(), history: None, model: None },
-    )
+    Event::new(id, id, metadata, now, IncomingRequest::text("hello"))
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ fn request(conversation: &str, number: usize) -> Event<IncomingRequest> {
     } else {
         format!("message {number}")
     };
-    Event::new(id, id, metadata, now, IncomingRequest { text, history: None, model: None })
+    Event::new(id, id, metadata, now, IncomingRequest::text(text))
 }
 
 /// Sends everything at once: many conversations side by side, each in its order.

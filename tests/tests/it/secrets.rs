@@ -84,7 +84,17 @@ async fn no_key_is_in_any_stream_table_file_or_log_line() {
             }
         }
     };
-    for stream in [EVENTS, DEAD, CHUNKS, "KV_CONFIG", "KV_TOOLS", "KV_CHECKPOINTS", "KV_CURSORS"] {
+    for stream in [
+        EVENTS,
+        DEAD,
+        CHUNKS,
+        "KV_CONFIG",
+        "KV_TOOLS",
+        "KV_CHECKPOINTS",
+        "KV_CURSORS",
+        "KV_DELIVERIES",
+        "KV_THREADS",
+    ] {
         let mut reader =
             Reader::open(&bus, stream, Filter::Everything, Start::First).await.unwrap();
         let mut messages = 0;

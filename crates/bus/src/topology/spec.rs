@@ -112,13 +112,18 @@ pub(crate) struct BucketSpec {
     pub(crate) max_age: Duration,
 }
 
+/// As long as events are kept.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Buckets have no file: their names and shapes are part of the code that uses them.
-pub(crate) const BUCKETS: [BucketSpec; 5] = [
+pub(crate) const BUCKETS: [BucketSpec; 7] = [
     bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO),
     bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO),
     bucket("LEASES", "orchestrators that live", 1, Duration::from_secs(5)),
     bucket("CHECKPOINTS", "conversation state by partition", 1, Duration::ZERO),
     bucket("CURSORS", "how far adapters have read their channels", 1, Duration::ZERO),
+    bucket("DELIVERIES", "what adapters have shown, and where", 1, MONTH),
+    bucket("THREADS", "the conversations that clients mean", 1, MONTH),
 ];
 
 pub(crate) const BLOBS: &str = "BLOBS";

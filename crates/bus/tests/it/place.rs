@@ -34,7 +34,7 @@ pub(crate) fn asked(conversation: &str, text: &str) -> Event<IncomingRequest> {
     let metadata = Metadata::at(LOCAL_TENANT, token("test"), token(conversation));
     let id = Uuid::now_v7();
     let text = text.to_owned();
-    Event::new(id, id, metadata, now(), IncomingRequest { text, history: None, model: None })
+    Event::new(id, id, metadata, now(), IncomingRequest::text(text))
 }
 
 /// `bus-config/streams/` with each first text replaced by the second.

@@ -221,12 +221,10 @@ async fn an_answer_stored_by_an_earlier_delivery_is_not_made_again() {
         stream.get_consumer(CONSUMER).await.unwrap();
     let mut fetched = consumer.fetch().max_messages(1).messages().await.unwrap();
     assert!(fetched.next().await.unwrap().is_ok());
-    let earlier = nexus_contracts::ProcessedRequest {
-        request: event.id,
-        outcome: nexus_contracts::Outcome::Answered { text: "earlier".to_owned() },
-        model: None,
-        usage: nexus_contracts::RunUsage::default(),
-    };
+    let earlier = nexus_contracts::ProcessedRequest::of(
+        event.id,
+        nexus_contracts::Outcome::Answered { text: "earlier".to_owned() },
+    );
     place.bus.publish(&event.reply(earlier, crate::place::now())).await.unwrap();
 
     let working = Working::start(&place.bus, Limits::default());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bus::{Bus, Delivery, Disposition, Error, Fault, Handler, Limits, Runner};
-use nexus_contracts::{Event, IncomingRequest, Outcome, ProcessedRequest, RunUsage};
+use nexus_contracts::{Event, IncomingRequest, Outcome, ProcessedRequest};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -75,8 +75,7 @@ impl Handler for Worker {
 
 fn answer(event: &Event<IncomingRequest>, text: &str) -> Event<ProcessedRequest> {
     let outcome = Outcome::Answered { text: text.to_owned() };
-    let usage = RunUsage::default();
-    event.reply(ProcessedRequest { request: event.id, outcome, model: None, usage }, now())
+    event.reply(ProcessedRequest::of(event.id, outcome), now())
 }
 
 /// A runner with a worker in it.

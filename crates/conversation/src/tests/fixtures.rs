@@ -49,6 +49,7 @@ pub(super) fn agent() -> AgentSnapshot {
         parameters: json!({ "type": "object", "maximum": 0.300_000_000_000_000_04, "minimum": 8.383_658_838_626_809e-78 }),
         effect,
         timeout_ms: 5_000,
+        client: None,
     };
     AgentSnapshot {
         digest: "9f86d081".to_owned(),
@@ -56,6 +57,7 @@ pub(super) fn agent() -> AgentSnapshot {
             name: "assistant".to_owned(),
             description: String::new(),
             instructions: "You are a helpful assistant.".to_owned(),
+            approvals: Default::default(),
             model: "default".to_owned(),
             tools: vec!["clock".to_owned(), "append_line".to_owned()],
             on_message: OnMessage::Queue,

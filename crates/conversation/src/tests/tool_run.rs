@@ -84,6 +84,7 @@ fn reply_tells_the_answer_the_model_and_the_usage() {
         outcome: Outcome::Answered { text: "It is 21:00 in Tokyo.".to_owned() },
         model: Some("demo/demo".to_owned()),
         usage,
+        ..ProcessedRequest::of(run, Outcome::Steered { into: run })
     };
     assert_eq!(world.ends(run), [expected]);
 }
@@ -123,6 +124,7 @@ fn tool_is_called_as_the_model_wrote_it_within_the_agents_limits() {
         index: 0,
         start_within_ms: 60_000,
         timeout_ms: 5_000,
+        client: None,
     };
     assert_eq!(execute, expected);
 }
@@ -180,6 +182,22 @@ fn clients_own_history_and_model_replace_memory_and_the_agents_model() {
     assert_eq!(world.kinds(request.id), ["requests.incoming", "runs.started", "inference.request"]);
     assert_eq!(world.last_request().model, "demo/other");
     assert_eq!(world.last_request().messages[1..3], history);
+}
+
+/// What engine 1 recorded is decided the same way today.
+#[test]
+fn record_of_an_older_engine_still_verifies() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tool_run_engine_1.jsonl");
+    let (world, _) = tool_run();
+    let text = std::fs::read_to_string(path).unwrap();
+    let record: Vec<_> = world
+        .record
+        .iter()
+        .zip(text.lines())
+        .map(|(event, line)| crate::Recorded { bytes: line.as_bytes().to_vec(), ..event.clone() })
+        .collect();
+    let result = crate::verify(&record, None, false);
+    assert_eq!((result.identical, result.mismatches), (6, Vec::new()));
 }
 
 /// After a change that is meant: `UPDATE_GOLDEN=1 cargo test -p nexus-conversation golden`,

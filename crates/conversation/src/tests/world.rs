@@ -110,7 +110,7 @@ impl World {
         self.asked += 1;
         let id = Uuid::from_u128((0x0192_f0c1 << 96) | self.asked);
         let metadata = Metadata { user: Some("ada".to_owned()), ..place(conversation) };
-        let payload = IncomingRequest { text: text.to_owned(), history: None, model: None };
+        let payload = IncomingRequest::text(text);
         Event::new(id, id, metadata, self.now, payload)
     }
 
@@ -133,7 +133,7 @@ impl World {
 
     pub(super) fn cancellation(&self, run: Uuid, failure: Option<&str>) -> Event<RunCancel> {
         let failure = failure.map(str::to_owned);
-        let payload = RunCancel { run, reason: Some("Never mind.".to_owned()), failure };
+        let payload = RunCancel { failure, ..RunCancel::of(run, Some("Never mind.".to_owned())) };
         Event::new(derived_id(run, "cancel"), run, self.place_of(run), self.now, payload)
     }
 
@@ -189,7 +189,10 @@ impl World {
 
     pub(super) fn result(&self, call: Uuid, outcome: ToolOutcome) -> Event<ToolResult> {
         let tool = self.payload::<ToolExecute>(call).tool;
-        self.answer::<ToolExecute, _>(call, ToolResult { call, tool, outcome, duration_ms: 1 })
+        self.answer::<ToolExecute, _>(
+            call,
+            ToolResult { call, tool, outcome, duration_ms: 1, attachments: Vec::new() },
+        )
     }
 
     pub(super) fn time_out(&mut self, run: Uuid, scope: TimeoutScope) -> Verdict {

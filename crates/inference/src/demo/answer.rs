@@ -55,7 +55,7 @@ fn result(part: &Part) -> Option<String> {
             spoken(tool),
             text.trim().trim_end_matches('.')
         )),
-        Part::Text { .. } | Part::ToolCall { .. } => None,
+        Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => None,
     }
 }
 
@@ -146,6 +146,7 @@ mod tests {
             parameters: json!({ "type": "object" }),
             effect: Effect::Read,
             timeout_ms: 1,
+            client: None,
         };
         names.iter().map(spec).collect()
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nexus_bench::mockllm::{Fault, Options};
 use nexus_contracts::{
     Event, InferenceOutcome, InferenceRequest, LOCAL_TENANT, Message, Metadata, Outcome,
-    ProcessedRequest, Role, RunCancel, RunUsage, Sampling, TenantId, Timestamp, Token,
+    ProcessedRequest, Role, RunCancel, Sampling, TenantId, Timestamp, Token,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -113,7 +113,7 @@ async fn long_call(world: &World) -> Event<InferenceRequest> {
 async fn cancelled_run_is_cut_off_at_once() {
     let world = World::start().await;
     let request = long_call(&world).await;
-    let cancel = RunCancel { run: request.correlation_id, reason: None, failure: None };
+    let cancel = RunCancel::of(request.correlation_id, None);
     let cancel =
         Event::new(Uuid::now_v7(), request.correlation_id, request.metadata.clone(), now(), cancel);
     world.bus.publish(&cancel).await.unwrap();
@@ -128,8 +128,7 @@ async fn run_that_ends_takes_its_call_with_it() {
     let request = long_call(&world).await;
     let outcome = Outcome::Failed { code: "timeout".to_owned(), message: String::new() };
     let run = request.correlation_id;
-    let processed =
-        ProcessedRequest { request: run, outcome, model: None, usage: RunUsage::default() };
+    let processed = ProcessedRequest::of(run, outcome);
     let processed = Event::new(Uuid::now_v7(), run, request.metadata.clone(), now(), processed);
     world.bus.publish(&processed).await.unwrap();
     assert_eq!(world.answer(&request).await.outcome, InferenceOutcome::Cancelled);
@@ -141,7 +140,7 @@ async fn another_tenant_cancels_nothing() {
     let request = world.ask("mock/mock-plain-lat700", user("hi"), Vec::new()).await;
     within("the call", async || (world.mock.stats().chat > 0).then_some(())).await;
     let theirs = Metadata { tenant: TenantId(Uuid::from_u128(99)), ..request.metadata.clone() };
-    let cancel = RunCancel { run: request.correlation_id, reason: None, failure: None };
+    let cancel = RunCancel::of(request.correlation_id, None);
     let cancel = Event::new(Uuid::now_v7(), request.correlation_id, theirs, now(), cancel);
     world.bus.publish(&cancel).await.unwrap();
     assert_eq!(text(&world.answer(&request).await), "DONE hi");

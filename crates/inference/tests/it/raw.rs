@@ -57,7 +57,7 @@ async fn cancel_closes_the_connection_to_the_provider() {
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     socket.write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n").await.unwrap();
 
-    let cancel = RunCancel { run: request.correlation_id, reason: None, failure: None };
+    let cancel = RunCancel::of(request.correlation_id, None);
     let cancel =
         Event::new(Uuid::now_v7(), request.correlation_id, request.metadata.clone(), now(), cancel);
     world.bus.publish(&cancel).await.unwrap();

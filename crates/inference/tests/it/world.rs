@@ -267,6 +267,7 @@ pub(crate) fn echo_tool() -> ToolSpec {
         parameters: json!({ "type": "object", "properties": { "text": { "type": "string" } } }),
         effect: Effect::Read,
         timeout_ms: 1000,
+        client: None,
     }
 }
 

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use nexus_bus::{Bus, Durability, EVENTS, Filter, Reader, Spec, Start, Topology};
 use nexus_contracts::{
     ChunkDelta, Event, EventType, IncomingRequest, InferenceChunk, LOCAL_TENANT, Outcome, Pattern,
-    ProcessedRequest, RunUsage, Timestamp, derived_id,
+    ProcessedRequest, Timestamp, derived_id,
 };
 use nexus_osc::{Config, Error, Osc, Speaker, Verify};
 use rosc::{OscMessage, OscPacket, OscType};
@@ -108,12 +108,7 @@ impl Case {
     }
 
     pub(crate) async fn end(&self, asked: &Event<IncomingRequest>, outcome: Outcome) {
-        let processed = ProcessedRequest {
-            request: asked.id,
-            outcome,
-            model: None,
-            usage: RunUsage::default(),
-        };
+        let processed = ProcessedRequest::of(asked.id, outcome);
         self.bus.publish(&asked.reply(processed, now())).await.unwrap();
     }
 }

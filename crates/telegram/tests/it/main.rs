@@ -13,7 +13,7 @@ use std::time::Duration;
 use nexus_bus::{Bus, Durability, EVENTS, Filter, Reader, Spec, Start, Topology};
 use nexus_contracts::{
     Event, EventType, IncomingRequest, LOCAL_TENANT, Metadata, Outcome, Pattern, ProcessedRequest,
-    RunUsage, Timestamp, Token,
+    Timestamp, Token,
 };
 use nexus_telegram::{Config, Telegram};
 use nexus_testkit::bot_api::{BotApi, Options};
@@ -138,8 +138,7 @@ impl World {
             Token::parse("telegram").unwrap(),
             Token::encode(chat).unwrap(),
         );
-        let processed =
-            ProcessedRequest { request, outcome, model: None, usage: RunUsage::default() };
+        let processed = ProcessedRequest::of(request, outcome);
         let event = Event::new(Uuid::now_v7(), request, place, now(), processed);
         self.bus.publish(&event).await.unwrap();
     }

@@ -55,6 +55,7 @@ impl Tool for Calculator {
             }),
             effect: Effect::Read,
             timeout_ms: 3_000,
+            client: None,
         }
     }
 

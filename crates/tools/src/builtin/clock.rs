@@ -66,6 +66,7 @@ impl Tool for Clock {
             }),
             effect: Effect::Read,
             timeout_ms: 1_000,
+            client: None,
         }
     }
 

@@ -20,6 +20,7 @@ impl Tool for CountEffect {
             }),
             effect: Effect::Write,
             timeout_ms: 10_000,
+            client: None,
         }
     }
 

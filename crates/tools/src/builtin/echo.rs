@@ -19,6 +19,7 @@ impl Tool for Echo {
             }),
             effect: Effect::Read,
             timeout_ms: 1_000,
+            client: None,
         }
     }
 

@@ -106,6 +106,7 @@ impl Tool for HttpFetch {
             }),
             effect: Effect::Read,
             timeout_ms: 20_000,
+            client: None,
         }
     }
 

@@ -65,6 +65,7 @@ pub(crate) fn execute(
         index: 0,
         start_within_ms: 60_000,
         timeout_ms: 60_000,
+        client: None,
     };
     Event::new(Uuid::now_v7(), Uuid::now_v7(), metadata, now(), call)
 }
@@ -160,7 +161,7 @@ impl Rig {
 
     pub(crate) async fn cancel(&self, tenant: TenantId, run: Uuid) {
         let metadata = Metadata::at(tenant, token("test"), token("one"));
-        let cancel = RunCancel { run, reason: None, failure: None };
+        let cancel = RunCancel::of(run, None);
         self.bus.publish(&Event::new(Uuid::now_v7(), run, metadata, now(), cancel)).await.unwrap();
     }
 

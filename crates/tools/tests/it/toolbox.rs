@@ -74,6 +74,7 @@ impl Tool for Probe {
             parameters: json!({ "type": "object", "properties": { "text": { "type": "string" } }, "required": required }),
             effect: self.effect,
             timeout_ms: if self.name == "waits" { 60_000 } else { 300 },
+            client: None,
         }
     }
 

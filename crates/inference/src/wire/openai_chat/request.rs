@@ -106,7 +106,7 @@ fn tool(spec: &ToolSpec) -> Tool<'_> {
 
 /// A message on the wire: none when it says nothing, several when it holds several tool results.
 fn messages(message: &Message) -> Vec<WireMessage<'_>> {
-    let content = message.joined_text();
+    let content = content(message);
     let said = (!content.is_empty()).then_some(content);
     match message.role {
         Role::System => said.map(|content| WireMessage::System { content }).into_iter().collect(),
@@ -123,6 +123,18 @@ fn messages(message: &Message) -> Vec<WireMessage<'_>> {
     }
 }
 
+/// All that is said, and a note about each file: this codec sends none.
+fn content(message: &Message) -> String {
+    let mut content = message.joined_text();
+    for part in &message.parts {
+        if let Part::Attachment { attachment } = part {
+            let gap = if content.is_empty() { "" } else { "\n" };
+            content.push_str(&format!("{gap}{}", attachment.note()));
+        }
+    }
+    content
+}
+
 fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
     match part {
         Part::ToolCall { call, provider_id, tool, arguments } => Some(ToolCall {
@@ -130,7 +142,7 @@ fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
             r#type: "function",
             function: CalledFunction { name: tool, arguments: as_object(arguments) },
         }),
-        Part::Text { .. } | Part::ToolResult { .. } => None,
+        Part::Text { .. } | Part::Attachment { .. } | Part::ToolResult { .. } => None,
     }
 }
 
@@ -140,7 +152,7 @@ fn tool_result(part: &Part) -> Option<WireMessage<'_>> {
             tool_call_id: wire_id(*call, provider_id.as_deref()),
             content: text,
         }),
-        Part::Text { .. } | Part::ToolCall { .. } => None,
+        Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => None,
     }
 }
 
@@ -201,6 +213,7 @@ mod tests {
             parameters: json!({ "type": "object" }),
             effect: Effect::Read,
             timeout_ms: 1,
+            client: None,
         };
         let parts = vec![asked(Some("call_1"), r#"{"a": 1}"#), asked(None, "oops")];
         let history = vec![
