@@ -24,8 +24,10 @@ const SCHEME: &str = "blob:";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the blobs; all workers of an installation need the same one.
-    pub folder: PathBuf,
+    /// Folder of the blobs, `blobs` in the data folder when absent; all workers of an installation
+    /// need the same one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
     /// Most bytes of one blob.
     pub max_bytes: u64,
 }
@@ -33,7 +35,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         // What a bot may download from Telegram; the largest of our channels.
-        Self { folder: PathBuf::from("data/blobs"), max_bytes: 20 * 1024 * 1024 }
+        Self { folder: None, max_bytes: 20 * 1024 * 1024 }
     }
 }
 
@@ -60,17 +62,18 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens the store and makes its folder.
+    /// Opens the store and makes its folder, inside `data` unless the settings say otherwise.
     ///
     /// # Errors
     /// [`Error::Open`] when the folder cannot be made.
-    pub fn open(config: &Config) -> Result<Self, Error> {
+    pub fn open(config: &Config, data: &std::path::Path) -> Result<Self, Error> {
+        let folder = config.folder.clone().unwrap_or_else(|| data.join("blobs"));
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Open {
-            folder: config.folder.clone(),
+            folder: folder.clone(),
             source,
         };
-        std::fs::create_dir_all(&config.folder).map_err(|error| failed(error.into()))?;
-        let store = LocalFileSystem::new_with_prefix(&config.folder);
+        std::fs::create_dir_all(&folder).map_err(|error| failed(error.into()))?;
+        let store = LocalFileSystem::new_with_prefix(&folder);
         let store = store.map_err(|error| failed(error.into()))?;
         Ok(Self { store: Arc::new(store), max_bytes: config.max_bytes })
     }
@@ -163,7 +166,7 @@ mod tests {
     const TENANT: TenantId = TenantId(nexus_contracts::LOCAL_TENANT.0);
 
     fn open(folder: &std::path::Path) -> Blobs {
-        Blobs::open(&Config { folder: folder.to_owned(), max_bytes: 64 }).unwrap()
+        Blobs::open(&Config { folder: Some(folder.to_owned()), max_bytes: 64 }, folder).unwrap()
     }
 
     async fn put(blobs: &Blobs, bytes: &'static [u8], claimed: Option<&str>) -> Attachment {

@@ -2,23 +2,22 @@
 
 use nexus_bus::{Bus, EVENTS, Stored, failpoint};
 use nexus_contracts::{
-    Event, EventType, IncomingRequest, Message, Metadata, RawEvent, RunCancel, Subject, Timestamp,
-    Token, TokenError, derived_id, edge_id, traceparent,
+    Event, EventType, IncomingRequest, Metadata, RawEvent, RunCancel, Subject, Timestamp, Token,
+    TokenError, ToolApproval, ToolOutcome, ToolResult, derived_id, edge_id, traceparent,
 };
 use uuid::Uuid;
 
 use crate::keys::Principal;
+use crate::room::Room;
 
 /// What a client asks.
 #[derive(Debug)]
 pub(crate) struct Ask {
     /// The client's own number, if it has one: the same number is the same request.
     pub(crate) id: Option<String>,
-    pub(crate) conversation: Token,
+    pub(crate) room: Room,
     pub(crate) agent: Option<String>,
-    pub(crate) text: String,
-    pub(crate) history: Option<Vec<Message>>,
-    pub(crate) model: Option<String>,
+    pub(crate) request: IncomingRequest,
 }
 
 /// A request that is stored.
@@ -67,29 +66,22 @@ pub(crate) async fn accept(
     max_text_bytes: usize,
     now: Timestamp,
 ) -> Result<Accepted, Refusal> {
-    if ask.text.trim().is_empty() {
+    let payload = ask.request;
+    if payload.text.trim().is_empty() && payload.attachments.is_empty() {
         return Err(Refusal::Empty);
     }
-    if ask.text.len() > max_text_bytes {
-        return Err(Refusal::TooLong { bytes: ask.text.len(), limit: max_text_bytes });
+    if payload.text.len() > max_text_bytes {
+        return Err(Refusal::TooLong { bytes: payload.text.len(), limit: max_text_bytes });
     }
     let id = match &ask.id {
-        Some(native) => {
-            let session = format!("{}/{}", who.user, ask.conversation);
-            edge_id(who.tenant, channel, &session, native)
-        }
+        Some(native) => edge_id(who.tenant, channel, ask.room.token.as_str(), native),
         None => Uuid::now_v7(),
     };
     let metadata = Metadata {
         user: Some(who.user.clone()),
         agent: ask.agent,
         traceparent: Some(traceparent(id, id)),
-        ..Metadata::at(who.tenant, channel.clone(), ask.conversation)
-    };
-    let payload = IncomingRequest {
-        history: ask.history,
-        model: ask.model,
-        ..IncomingRequest::text(ask.text)
+        ..Metadata::at(who.tenant, channel.clone(), ask.room.token)
     };
     let event = Event::new(id, id, metadata, now, payload);
     let earlier = if ask.id.is_some() { earlier(bus, &event).await? } else { None };
@@ -129,18 +121,72 @@ pub(crate) async fn cancel(
     bus: &Bus,
     channel: &Token,
     who: &Principal,
-    conversation: Token,
+    room: &Room,
     run: Uuid,
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let id = derived_id(run, &format!("cancel by {}", who.user));
-    let metadata = Metadata {
-        user: Some(who.user.clone()),
-        causation_id: Some(run),
-        traceparent: Some(traceparent(run, id)),
-        ..Metadata::at(who.tenant, channel.clone(), conversation)
-    };
+    let metadata = following(channel, who, room, run, run, id);
     let payload = RunCancel::of(run, Some("Cancelled by the user.".to_owned()));
     bus.publish(&Event::new(id, run, metadata, now, payload)).await?;
     Ok(())
+}
+
+/// A call of the client's own tool, and the run that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientCall {
+    pub(crate) run: Uuid,
+    pub(crate) call: Uuid,
+    pub(crate) tool: String,
+}
+
+/// Says what came of a call that the client's own program made; the first answer counts.
+pub(crate) async fn answer_call(
+    bus: &Bus,
+    channel: &Token,
+    who: &Principal,
+    room: &Room,
+    call: ClientCall,
+    outcome: ToolOutcome,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let id = derived_id(call.call, "result");
+    let metadata = following(channel, who, room, call.run, call.call, id);
+    let (tool, attachments) = (call.tool, Vec::new());
+    let payload = ToolResult { call: call.call, tool, outcome, duration_ms: 0, attachments };
+    bus.publish(&Event::new(id, call.run, metadata, now, payload)).await?;
+    Ok(())
+}
+
+/// Answers the question whether a tool may be called.
+pub(crate) async fn decide(
+    bus: &Bus,
+    channel: &Token,
+    who: &Principal,
+    room: &Room,
+    run: Uuid,
+    approval: ToolApproval,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let id = derived_id(approval.question, &format!("decided by {}", who.user));
+    let metadata = following(channel, who, room, run, approval.question, id);
+    bus.publish(&Event::new(id, run, metadata, now, approval)).await?;
+    Ok(())
+}
+
+/// Metadata of what a person or program does about a run.
+fn following(
+    channel: &Token,
+    who: &Principal,
+    room: &Room,
+    run: Uuid,
+    cause: Uuid,
+    id: Uuid,
+) -> Metadata {
+    Metadata {
+        user: Some(who.user.clone()),
+        causation_id: Some(cause),
+        traceparent: Some(traceparent(run, id)),
+        ..Metadata::at(who.tenant, channel.clone(), room.token.clone())
+    }
 }

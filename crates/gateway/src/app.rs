@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, header};
 use metrics_exporter_prometheus::PrometheusHandle;
+use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Catalog, Chain};
 use nexus_contracts::{AgentDefinition, Timestamp, Token};
 use nexus_store::Store;
@@ -19,6 +20,7 @@ pub(crate) const MAX_BODY: usize = 1024 * 1024;
 pub(crate) struct App {
     pub(crate) bus: Bus,
     pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
     pub(crate) keys: Keys,
     pub(crate) hub: Hub,
     pub(crate) channel: Token,

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
-use nexus_contracts::Token;
+use nexus_contracts::IncomingRequest;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,6 +22,7 @@ use crate::feed::Feed;
 use crate::follow::Follow;
 use crate::frames::{DoneFrame, ServerFrame};
 use crate::openai::{ChatRequest, ErrorEnvelope, ErrorObject, Usage};
+use crate::room::Room;
 
 /// An error as OpenAI clients expect it.
 pub(crate) struct Refused {
@@ -124,9 +125,10 @@ pub(crate) async fn chat(
         key.as_ref().map_or_else(|| Uuid::now_v7().to_string(), |key| format!("idempotent {key}"))
     };
     let conversation = named.unwrap_or_else(fresh);
-    let conversation = Token::encode(&conversation).map_err(Refusal::from)?;
-    let ask = Ask { id: key, conversation: conversation.clone(), agent, text, history, model };
-    let subscription = app.hub.subscribe(who.tenant, &conversation);
+    let room = Room::of(&who, &conversation).map_err(Refusal::from)?;
+    let asked = IncomingRequest { history, model, ..IncomingRequest::text(text) };
+    let ask = Ask { id: key, room: room.clone(), agent, request: asked };
+    let subscription = app.hub.subscribe(room.tenant, &room.token);
     let accepted =
         accept::accept(&app.bus, &app.channel, &who, ask, app.config.max_text_bytes, (app.now)())
             .await?;
@@ -134,13 +136,9 @@ pub(crate) async fn chat(
     let from = Cursor::at(accepted.sequence.saturating_sub(1));
     let subscription = if accepted.repeated {
         drop(subscription);
-        app.follow(who.tenant, &conversation, from, false).await.map_err(Refusal::Bus)?
+        app.follow(&room, from, false).await.map_err(Refusal::Bus)?
     } else {
-        Follow {
-            feed: Feed::after(conversation.decode().into_owned(), from, false),
-            subscription,
-            ready: Vec::new(),
-        }
+        Follow { feed: Feed::after(room.name, from, false), subscription, ready: Vec::new() }
     };
     let answer = Answer { follow: subscription, run: accepted.run, model: request.model.clone() };
     if request.stream {

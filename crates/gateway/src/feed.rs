@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 
 use nexus_bus::Message;
 use nexus_contracts::{
-    ChunkDelta, Event, EventType, InferenceChunk, InferenceOutcome, InferenceResponse, Outcome,
-    ProcessedRequest, StoredSubject,
+    ChunkDelta, Event, EventType, InferenceChunk, InferenceOutcome, InferenceResponse, Notice,
+    NotifyDeliver, Outcome, ProcessedRequest, StoredSubject, ToolExecute,
 };
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
-use crate::frames::{DoneFrame, ErrorBody, EventFrame, ServerFrame};
+use crate::frames::{ApprovalFrame, DoneFrame, ErrorBody, EventFrame, ServerFrame, ToolCallFrame};
 use crate::summary;
 
 /// Turns a conversation's stored events and live pieces into frames, without gap or repeat.
@@ -81,10 +81,48 @@ impl Feed {
             frames.extend(self.timeline_event(kind, run, message));
         }
         self.cursor.owes_done = false;
-        if ends {
-            frames.extend(self.done(message));
+        match kind {
+            EventType::ToolsExecute => frames.extend(self.tool_call(run, message)),
+            EventType::NotifyDeliver => frames.extend(self.approval(run, message)),
+            _ if ends => frames.extend(self.done(message)),
+            _ => {}
         }
         frames
+    }
+
+    /// The call, when a client has to make it.
+    fn tool_call(&self, run: Uuid, message: &Message) -> Option<ServerFrame> {
+        let event = Event::<ToolExecute>::decode(&message.bytes).ok()?;
+        let execute = event.payload.known;
+        Some(ServerFrame::ToolCall(ToolCallFrame {
+            conversation: self.conversation.clone(),
+            run,
+            call: event.id,
+            client: execute.client?,
+            tool: execute.tool,
+            arguments: execute.arguments,
+            timeout_ms: execute.timeout_ms,
+            cursor: self.cursor,
+        }))
+    }
+
+    fn approval(&self, run: Uuid, message: &Message) -> Option<ServerFrame> {
+        let event = Event::<NotifyDeliver>::decode(&message.bytes).ok()?;
+        let Notice::Approval { tool, arguments, arguments_sha256, expires_after_ms, .. } =
+            event.payload.known.notice
+        else {
+            return None;
+        };
+        Some(ServerFrame::Approval(ApprovalFrame {
+            conversation: self.conversation.clone(),
+            run,
+            question: event.id,
+            tool,
+            arguments,
+            arguments_sha256,
+            expires_after_ms,
+            cursor: self.cursor,
+        }))
     }
 
     fn timeline_event(&self, kind: EventType, run: Uuid, message: &Message) -> Option<ServerFrame> {

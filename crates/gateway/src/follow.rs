@@ -1,13 +1,14 @@
 //! Following a conversation: what is stored, then what happens, as frames.
 
 use nexus_bus::{CHUNKS, EVENTS, Filter, Reader, Start};
-use nexus_contracts::{Event, InferenceChunk, Pattern, TenantId, Token};
+use nexus_contracts::{Event, InferenceChunk, Pattern};
 
 use crate::app::App;
 use crate::cursor::Cursor;
 use crate::feed::Feed;
 use crate::frames::ServerFrame;
 use crate::hub::{Item, Subscription};
+use crate::room::Room;
 
 /// A conversation that is being followed.
 pub(crate) struct Follow {
@@ -34,15 +35,14 @@ impl App {
     /// Follows a conversation from a cursor: the frames of what is stored are ready at once.
     pub(crate) async fn follow(
         &self,
-        tenant: TenantId,
-        conversation: &Token,
+        room: &Room,
         cursor: Cursor,
         timeline: bool,
     ) -> Result<Follow, nexus_bus::Error> {
         // First the subscription, then the log: what is stored in between comes twice, not never.
-        let subscription = self.hub.subscribe(tenant, conversation);
-        let mut feed = Feed::after(conversation.decode().into_owned(), cursor, timeline);
-        let pattern = Pattern::conversation(tenant, &self.channel, conversation);
+        let subscription = self.hub.subscribe(room.tenant, &room.token);
+        let mut feed = Feed::after(room.name.clone(), cursor, timeline);
+        let pattern = Pattern::conversation(room.tenant, &self.channel, &room.token);
         let start = Start::At(cursor.sequence + u64::from(!cursor.owes_done));
         let mut reader =
             Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
@@ -51,7 +51,7 @@ impl App {
             ready.extend(feed.event(&message));
         }
         if feed.is_thinking() {
-            let filter = Filter::Chunks(tenant, self.channel.clone(), conversation.clone());
+            let filter = Filter::Chunks(room.tenant, self.channel.clone(), room.token.clone());
             let mut reader = Reader::open(&self.bus, CHUNKS, filter, Start::First).await?;
             for message in reader.read_to_end().await? {
                 if let Ok(chunk) = Event::<InferenceChunk>::decode(&message.bytes) {

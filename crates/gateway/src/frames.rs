@@ -70,6 +70,10 @@ pub(crate) enum ServerFrame {
         call: Uuid,
         cursor: Cursor,
     },
+    /// A tool that a client runs is to be called; the client named in it answers.
+    ToolCall(ToolCallFrame),
+    /// A person is asked whether a tool may be called.
+    Approval(ApprovalFrame),
     Done(DoneFrame),
     CaughtUp {
         conversation: String,
@@ -107,6 +111,35 @@ pub(crate) struct EventFrame {
     /// When it was stored.
     pub(crate) at: Timestamp,
     pub(crate) summary: Value,
+}
+
+/// A call of a tool that a client of the conversation runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ToolCallFrame {
+    pub(crate) conversation: String,
+    pub(crate) run: Uuid,
+    pub(crate) call: Uuid,
+    /// Which client.
+    pub(crate) client: String,
+    pub(crate) tool: String,
+    /// JSON text, as the model wrote it.
+    pub(crate) arguments: String,
+    pub(crate) timeout_ms: u64,
+    pub(crate) cursor: Cursor,
+}
+
+/// The question whether a tool may be called.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct ApprovalFrame {
+    pub(crate) conversation: String,
+    pub(crate) run: Uuid,
+    pub(crate) question: Uuid,
+    pub(crate) tool: String,
+    /// JSON text, as the model wrote it.
+    pub(crate) arguments: String,
+    pub(crate) arguments_sha256: String,
+    pub(crate) expires_after_ms: u64,
+    pub(crate) cursor: Cursor,
 }
 
 /// The end of a request.

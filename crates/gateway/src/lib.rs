@@ -19,6 +19,7 @@ mod hub;
 mod keys;
 mod openai;
 mod readiness;
+mod room;
 mod server;
 mod socket;
 mod summary;

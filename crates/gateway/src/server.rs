@@ -4,6 +4,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
+use nexus_blobs::Blobs;
 use nexus_bus::{Bucket, Bus, Catalog};
 use nexus_contracts::{Timestamp, Token};
 use nexus_store::Store;
@@ -33,6 +34,7 @@ impl Gateway {
         bus: &Bus,
         config: Config,
         store: Store,
+        blobs: Blobs,
         readiness: Readiness,
         metrics: PrometheusHandle,
         now: fn() -> Timestamp,
@@ -49,6 +51,7 @@ impl Gateway {
             bus: bus.clone(),
             keys: Keys::new(store.clone()),
             store,
+            blobs,
             hub: Hub::start(bus, &channel, stop.clone()).await?,
             agents: Catalog::follow(bus, Bucket::Config, "agent", stop.clone()).await?,
             models: Catalog::follow(bus, Bucket::Tools, "model", stop.clone()).await?,

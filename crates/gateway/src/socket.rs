@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt as _, StreamExt as _};
-use nexus_contracts::Token;
+use nexus_contracts::IncomingRequest;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::cursor::Cursor;
 use crate::frames::{ClientFrame, ServerFrame};
 use crate::keys::Principal;
+use crate::room::Room;
 
 /// Largest frame that a client may send.
 const MAX_FRAME: usize = 1024 * 1024;
@@ -222,8 +223,8 @@ impl Session {
     }
 
     async fn ask(&mut self, id: String, conversation: String, text: String, agent: Option<String>) {
-        let token = match Token::encode(&conversation) {
-            Ok(token) => token,
+        let room = match Room::of(&self.who, &conversation) {
+            Ok(room) => room,
             Err(error) => {
                 let message = format!("the conversation's id cannot be used: {error}");
                 return self
@@ -232,14 +233,7 @@ impl Session {
             }
         };
         let app = Arc::clone(&self.app);
-        let ask = Ask {
-            id: Some(id.clone()),
-            conversation: token,
-            agent,
-            text,
-            history: None,
-            model: None,
-        };
+        let ask = Ask { id: Some(id.clone()), room, agent, request: IncomingRequest::text(text) };
         let limit = app.config.max_text_bytes;
         match accept::accept(&app.bus, &app.channel, &self.who, ask, limit, (app.now)()).await {
             Ok(accepted) => {
@@ -264,8 +258,8 @@ impl Session {
 
     async fn cancel(&self, conversation: String, run: Uuid) {
         let app = &self.app;
-        let refusal = match Token::encode(&conversation) {
-            Ok(token) => accept::cancel(&app.bus, &app.channel, &self.who, token, run, (app.now)())
+        let refusal = match Room::of(&self.who, &conversation) {
+            Ok(room) => accept::cancel(&app.bus, &app.channel, &self.who, &room, run, (app.now)())
                 .await
                 .err(),
             Err(error) => Some(error.into()),
@@ -281,17 +275,17 @@ impl Session {
             let message = format!("one connection follows at most {MAX_FOLLOWED} conversations");
             return self.error("rate", message, None, Some(conversation)).await;
         }
-        let Ok(token) = Token::encode(&conversation) else {
+        let Ok(room) = Room::of(&self.who, &conversation) else {
             let message = "the conversation's id is too long".to_owned();
             return self.error("unknown_conversation", message, None, Some(conversation)).await;
         };
         let stop = self.gone.child_token();
         self.followed.insert(conversation.clone(), stop.clone().drop_guard());
-        let (app, out, tenant) = (Arc::clone(&self.app), self.out.clone(), self.who.tenant);
+        let (app, out) = (Arc::clone(&self.app), self.out.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = feed(app, tenant, conversation, token, cursor, out) => {}
+                () = feed(app, room, cursor, out) => {}
             }
         });
     }
@@ -312,15 +306,9 @@ impl Session {
 }
 
 /// Sends a conversation's frames: what is stored, then what happens.
-async fn feed(
-    app: Arc<App>,
-    tenant: nexus_contracts::TenantId,
-    conversation: String,
-    token: Token,
-    cursor: Cursor,
-    out: mpsc::Sender<ServerFrame>,
-) {
-    let mut follow = match app.follow(tenant, &token, cursor, true).await {
+async fn feed(app: Arc<App>, room: Room, cursor: Cursor, out: mpsc::Sender<ServerFrame>) {
+    let conversation = room.name.clone();
+    let mut follow = match app.follow(&room, cursor, true).await {
         Ok(follow) => follow,
         Err(error) => {
             let (code, message) = (error.code(), error.to_string());

@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) gateway: nexus_gateway::Config,
     pub(crate) telegram: nexus_telegram::Config,
     pub(crate) osc: nexus_osc::Config,
+    pub(crate) blobs: nexus_blobs::Config,
 }
 
 /// The settings with where each came from.

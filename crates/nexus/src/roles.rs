@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use metrics_exporter_prometheus::PrometheusHandle;
+use nexus_blobs::Blobs;
 use nexus_bus::Bus;
 use nexus_contracts::LOCAL_TENANT;
 use nexus_gateway::{Gateway, Keys, Readiness};
@@ -68,6 +69,7 @@ pub(crate) struct Deps {
     pub(crate) bus: Bus,
     pub(crate) nats_url: String,
     pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) stop: CancellationToken,
@@ -88,7 +90,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
 
 /// Sets a worker up: when this returns, it is ready to work.
 pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
-    let Deps { config, bus, nats_url, store, readiness, metrics, stop } = deps;
+    let Deps { config, bus, nats_url, store, blobs, readiness, metrics, stop } = deps;
     let opened = async {
         Ok::<Running, anyhow::Error>(match role {
             Role::Orchestrator => {
@@ -112,9 +114,17 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Gateway => {
-                let worker =
-                    Gateway::open(&bus, config.gateway, store, readiness, metrics, now, stop)
-                        .await?;
+                let worker = Gateway::open(
+                    &bus,
+                    config.gateway,
+                    store,
+                    blobs,
+                    readiness,
+                    metrics,
+                    now,
+                    stop,
+                )
+                .await?;
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Telegram => {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use nexus_blobs::Blobs;
 use nexus_bus::{Bucket, Bus, Catalog, Durability, Membership, Spec, Topology};
 use nexus_contracts::LOCAL_TENANT;
 use nexus_embedded::{DataLock, Servers};
@@ -63,7 +64,7 @@ async fn serve(
         set_up_database(&installation.database_url, config),
     )?;
     let key = local_key(&store, data).await?;
-    let deps = deps(config, bus, &installation.nats_url, store, stop)?;
+    let deps = deps(settings, bus, &installation.nats_url, store, stop)?;
     let readiness = deps.readiness.clone();
     let mut workers = start(Role::all(config), &deps).await?;
     readiness.set_ready();
@@ -104,7 +105,7 @@ pub(crate) async fn worker(settings: Settings, chosen: Vec<Role>) -> Result<Exit
     let config = &settings.config;
     let bus = connect(&installation.nats_url, &stop).await?;
     let store = set_up_database(&installation.database_url, config).await?;
-    let deps = deps(config, bus, &installation.nats_url, store, &stop)?;
+    let deps = deps(&settings, bus, &installation.nats_url, store, &stop)?;
     let names: Vec<&str> = chosen.iter().map(|role| role.name()).collect();
     let mut workers = start(chosen, &deps).await?;
     deps.readiness.set_ready();
@@ -115,14 +116,15 @@ pub(crate) async fn worker(settings: Settings, chosen: Vec<Role>) -> Result<Exit
 }
 
 fn deps(
-    config: &Config,
+    settings: &Settings,
     bus: Bus,
     nats_url: &str,
     store: Store,
     stop: &CancellationToken,
 ) -> Result<Deps> {
     Ok(Deps {
-        config: config.clone(),
+        blobs: Blobs::open(&settings.config.blobs, &settings.data()?)?,
+        config: settings.config.clone(),
         bus,
         nats_url: nats_url.to_owned(),
         store,
