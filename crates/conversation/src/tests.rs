@@ -1,9 +1,11 @@
 mod admission;
+mod approvals;
 mod cancel;
 mod fixtures;
 mod interleavings;
 mod late;
 mod limits;
+mod offers;
 mod panics;
 mod parallel;
 mod properties;

@@ -132,3 +132,27 @@ fn reply_to_a_waiting_request_depends_on_every_byte_of_its_cancel() {
     };
     assert_ne!(digest("a"), digest("b"));
 }
+
+#[test]
+fn cancelling_the_conversation_ends_all_that_is_active_or_waits() {
+    for policy in [OnMessage::Queue, OnMessage::Steer] {
+        let mut world = World::on_message(policy);
+        let (active, _) = world.ask_the_model("one");
+        let waiting = [world.ask("two"), world.ask("three")];
+        let elsewhere = world.request("garden", "hello");
+        world.put(&elsewhere);
+        let stop = world.stop_everything();
+        assert_eq!(world.put(&stop), Verdict::Applied);
+        for request in [active].iter().chain(&waiting) {
+            assert_eq!(world.outcomes(*request), cancelled(), "{policy:?}");
+        }
+        assert_eq!(world.outcomes(elsewhere.id), []);
+        let again = world.stop_everything();
+        assert_eq!(world.put(&again), Verdict::Late);
+
+        let next = world.ask("four");
+        world.recall(&[]);
+        world.say("Still here.");
+        assert_eq!(world.codes(next), ["answered"]);
+    }
+}

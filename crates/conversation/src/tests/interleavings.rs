@@ -1,8 +1,8 @@
 //! Arbitrary histories: what people and workers do, in any order that a stream can have.
 
 use nexus_contracts::{
-    EventType, InferenceError, InferenceOutcome, OnMessage, RunConfiguration, TimeoutScope,
-    ToolOutcome,
+    Decision, EventType, InferenceError, InferenceOutcome, OnMessage, RunConfiguration,
+    TimeoutScope, ToolOutcome,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -23,6 +23,8 @@ pub(super) struct History {
     model_calls: u32,
     tool_calls: u32,
     tokens: u64,
+    /// Whether a person has to allow the tool with an effect.
+    asks: bool,
     actions: Vec<Action>,
 }
 
@@ -38,6 +40,8 @@ enum Action {
     TimeOut(Index),
     TimeOutRun(Index),
     Cancel(Index, Option<&'static str>),
+    /// Somebody ends everything in the first conversation.
+    Stop,
     /// What the next runs get for a configuration.
     Refuse(bool),
     /// One command is stored.
@@ -67,13 +71,14 @@ pub(super) fn history(time: Time) -> impl Strategy<Value = History> {
         prop_oneof![Just(OnMessage::Queue), Just(OnMessage::Steer), Just(OnMessage::Interrupt)];
     let budgets = (1..5_u32, 0..6_u32, prop_oneof![Just(100_u64), Just(400_000)]);
     let actions = proptest::collection::vec(action(time), 1..60);
-    (policy, prop_oneof![Just(0_u32), Just(20)], budgets, actions).prop_map(
-        |(policy, recall_turns, (model_calls, tool_calls, tokens), actions)| History {
+    (policy, prop_oneof![Just(0_u32), Just(20)], budgets, any::<bool>(), actions).prop_map(
+        |(policy, recall_turns, (model_calls, tool_calls, tokens), asks, actions)| History {
             policy,
             recall_turns,
             model_calls,
             tool_calls,
             tokens,
+            asks,
             actions,
         },
     )
@@ -99,6 +104,7 @@ fn action(time: Time) -> impl Strategy<Value = Action> {
         1 => index().prop_map(Action::TimeOut),
         1 => index().prop_map(Action::TimeOutRun),
         1 => (index(), failure).prop_map(|(run, failure)| Action::Cancel(run, failure)),
+        1 => Just(Action::Stop),
         1 => prop_oneof![4 => Just(false), 1 => Just(true)].prop_map(Action::Refuse),
         6 => Just(Action::Deliver),
         6 => Just(Action::DeliverAll),
@@ -161,6 +167,9 @@ impl Player {
             agent.budget.model_calls = history.model_calls;
             agent.budget.tool_calls = history.tool_calls;
             agent.budget.tokens = history.tokens;
+            if history.asks {
+                agent.approvals.tools.push("append_line".to_owned());
+            }
         });
         Self { accepting: world.configuration.clone(), world }
     }
@@ -210,6 +219,10 @@ impl Player {
                     world.store(EventType::RunsCancel, cancel.encode());
                 }
             }
+            Action::Stop => {
+                let stop = world.stop_everything();
+                world.store(EventType::RunsCancel, stop.encode());
+            }
             Action::Refuse(true) => {
                 let (code, message) = ("unknown_agent".to_owned(), "There is none.".to_owned());
                 world.configuration = RunConfiguration::Refused { code, message };
@@ -233,6 +246,14 @@ impl Player {
                 let response = world.response(id, outcome(answer));
                 world.store(EventType::InferenceResponse, response.encode())
             }
+            EventType::NotifyDeliver => {
+                let decision = match answer {
+                    Answer::Completed | Answer::Tools(_) => Decision::Approved,
+                    Answer::Empty | Answer::Failed => Decision::Denied,
+                };
+                let approval = world.approval(id, "ada", decision);
+                world.store(EventType::ToolsApproval, approval.encode())
+            }
             _ => {
                 let result = world.result(id, tool_outcome(answer));
                 world.store(EventType::ToolsResults, result.encode())
@@ -247,7 +268,12 @@ fn picked<T: Copy>(index: &Index, all: &[T]) -> Option<T> {
 
 /// All calls that are stored.
 fn calls(world: &World) -> Vec<(EventType, Uuid)> {
-    let calls = [EventType::MemoryRecall, EventType::InferenceRequest, EventType::ToolsExecute];
+    let calls = [
+        EventType::MemoryRecall,
+        EventType::InferenceRequest,
+        EventType::ToolsExecute,
+        EventType::NotifyDeliver,
+    ];
     let stored = world.record.iter().filter(|event| calls.contains(&event.kind));
     stored.map(|event| (event.kind, event.id)).collect()
 }

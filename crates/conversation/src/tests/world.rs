@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use nexus_contracts::{
-    AgentDefinition, Event, EventType, IncomingRequest, InferenceOutcome, InferenceRequest,
-    InferenceResponse, MemoryRecall, MemoryRecalled, Metadata, OnMessage, Outcome, Payload,
-    ProcessedRequest, RawEvent, RecalledTurn, RunCancel, RunConfiguration, RunTimeout,
-    TimeoutScope, Timestamp, ToolExecute, ToolOutcome, ToolResult, derived_id,
+    AgentDefinition, CancelScope, Decision, Event, EventType, IncomingRequest, InferenceOutcome,
+    InferenceRequest, InferenceResponse, MemoryRecall, MemoryRecalled, Metadata, Notice,
+    NotifyDeliver, OnMessage, Outcome, Payload, ProcessedRequest, RawEvent, RecalledTurn,
+    RunCancel, RunConfiguration, RunTimeout, TimeoutScope, Timestamp, ToolApproval, ToolExecute,
+    ToolOutcome, ToolResult, derived_id,
 };
 use uuid::Uuid;
 
@@ -135,6 +136,36 @@ impl World {
         let failure = failure.map(str::to_owned);
         let payload = RunCancel { failure, ..RunCancel::of(run, Some("Never mind.".to_owned())) };
         Event::new(derived_id(run, "cancel"), run, self.place_of(run), self.now, payload)
+    }
+
+    /// Somebody ends everything in the kitchen.
+    pub(super) fn stop_everything(&mut self) -> Event<RunCancel> {
+        self.asked += 1;
+        let id = Uuid::from_u128(self.asked);
+        let payload = RunCancel {
+            scope: CancelScope::Conversation,
+            ..RunCancel::of(id, Some("Never mind.".to_owned()))
+        };
+        Event::new(id, id, place("kitchen"), self.now, payload)
+    }
+
+    /// Somebody answers the question whether a tool may be called.
+    pub(super) fn approval(
+        &self,
+        question: Uuid,
+        by: &str,
+        decision: Decision,
+    ) -> Event<ToolApproval> {
+        let asked = self.event::<NotifyDeliver>(question);
+        let Notice::Approval { arguments_sha256, .. } = &asked.payload.notice else {
+            panic!("no question")
+        };
+        let metadata =
+            Metadata { user: Some(by.to_owned()), ..self.place_of(asked.correlation_id) };
+        let arguments_sha256 = arguments_sha256.clone();
+        let payload = ToolApproval { question, decision, arguments_sha256 };
+        let id = derived_id(question, &format!("{by} {decision:?}"));
+        Event::new(id, asked.correlation_id, metadata, self.now, payload)
     }
 
     // Workers
