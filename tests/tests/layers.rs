@@ -15,20 +15,24 @@ use nexus_testkit::process::repository;
 use serde_json::Value;
 
 /// Our crates that each crate in `crates/` may use. What is not listed may not exist.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("nexus-contracts", &[]),
     ("nexus-conversation", &["nexus-contracts"]),
     ("nexus-blobs", &["nexus-contracts"]),
     ("nexus-bus", &["nexus-contracts"]),
     ("nexus-store", &[]),
+    ("nexus-osc-codec", &[]),
     ("nexus-embedded", &[]),
     ("nexus-orchestrator", &["nexus-contracts", "nexus-bus", "nexus-conversation"]),
     ("nexus-inference", &["nexus-contracts", "nexus-bus"]),
-    ("nexus-tools", &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store"]),
+    (
+        "nexus-tools",
+        &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store", "nexus-osc-codec"],
+    ),
     ("nexus-memory", &["nexus-contracts", "nexus-bus", "nexus-store"]),
     ("nexus-gateway", &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store"]),
     ("nexus-telegram", &["nexus-contracts", "nexus-blobs", "nexus-bus"]),
-    ("nexus-osc", &["nexus-contracts", "nexus-bus"]),
+    ("nexus-osc", &["nexus-contracts", "nexus-bus", "nexus-osc-codec"]),
     ("nexus-testkit", &["nexus-contracts", "nexus-bus", "nexus-embedded"]),
     (
         "nexus",
@@ -46,6 +50,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "nexus-gateway",
             "nexus-telegram",
             "nexus-osc",
+            "nexus-osc-codec",
         ],
     ),
 ];
@@ -61,7 +66,7 @@ const KEPT_TO: [(&str, &[&str]); 6] = [
 ];
 
 /// Packages that compute and do nothing else, with what would let them do more.
-const PURE: [&str; 2] = ["nexus-contracts", "nexus-conversation"];
+const PURE: [&str; 3] = ["nexus-contracts", "nexus-conversation", "nexus-osc-codec"];
 const IMPURE: [&str; 6] = ["tokio", "async-nats", "reqwest", "sqlx", "rand", "metrics"];
 const CLOCKS: [&str; 6] =
     ["SystemTime::now", "Instant::now", "Timestamp::now", "Uuid::now_v7", "std::fs", "std::net"];
