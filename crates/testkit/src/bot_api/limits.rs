@@ -1,7 +1,9 @@
+//! How fast a bot may send.
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::is_group;
+use super::state::{is_group, whole_seconds};
 
 /// How fast a bot may send.
 ///
@@ -32,8 +34,7 @@ impl Limits {
             if is_group(chat) { wait(of_chat, 20, MINUTE, now) } else { None },
         ];
         if let Some(wait) = waits.into_iter().flatten().max() {
-            // Whole seconds, rounded up.
-            return Err(u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(1).max(1));
+            return Err(whole_seconds(wait));
         }
         of_chat.push_back(now);
         self.all.push_back(now);

@@ -1,243 +1,219 @@
-//! What the methods do and refuse.
+//! Which method does what; those that are not about messages.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Sent, Shared, chat_json};
+use super::arguments::Arguments;
+use super::files::FileKind;
+use super::refusal::{Cause, Refusal};
+use super::state::{BotState, Moment, user_json};
+use super::transcript::PressAnswer;
+use super::{Bot, media, webhook};
 
-/// Longest text in UTF-16 code units.
-const LONGEST_TEXT: usize = 4096;
-/// Longest time that a poll is held.
+/// Longest time that a poll is held, in seconds.
 const LONGEST_POLL: u64 = 50;
-const ACTIONS: [&str; 11] = [
-    "typing",
-    "upload_photo",
-    "record_video",
-    "upload_video",
-    "record_voice",
-    "upload_voice",
-    "upload_document",
-    "choose_sticker",
-    "find_location",
-    "record_video_note",
-    "upload_video_note",
-];
+/// Longest text of an answer to a press, in characters.
+const LONGEST_ANSWER: usize = 200;
+const MOST_COMMANDS: usize = 100;
 
-/// Arguments of a call, all as text, as the real server takes them.
-pub(super) type Arguments = BTreeMap<String, String>;
-
-/// Why a call was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) code: u16,
-    pub(super) description: String,
-    pub(super) retry_after: Option<u64>,
-}
-
-impl Refusal {
-    pub(super) fn new(code: u16, description: &str) -> Self {
-        Self { code, description: description.to_owned(), retry_after: None }
-    }
-
-    pub(super) fn flood(seconds: u64) -> Self {
-        let description = format!("Too Many Requests: retry after {seconds}");
-        Self { code: 429, description, retry_after: Some(seconds) }
-    }
-}
-
-fn bad(description: &str) -> Refusal {
-    Refusal::new(400, &format!("Bad Request: {description}"))
-}
-
-impl Shared {
+impl Bot {
     /// Does what a method says; its name in lower case.
-    pub(super) async fn call(&self, method: &str, arguments: &Arguments) -> Result<Value, Refusal> {
-        match method {
-            "getme" => Ok(self.bot_json()),
-            "getupdates" => self.get_updates(arguments).await,
-            "sendmessage" => self.send_message(arguments),
-            "sendchataction" => self.send_chat_action(arguments),
-            "deletewebhook" => {
-                if arguments.get("drop_pending_updates").is_some_and(|drop| is_true(drop)) {
-                    self.state().queue.clear();
-                }
-                Ok(true.into())
-            }
-            "getwebhookinfo" => {
-                let pending = self.state().queue.len();
-                Ok(
-                    json!({ "url": "", "has_custom_certificate": false, "pending_update_count": pending }),
-                )
-            }
-            _ => Err(Refusal::new(404, "Not Found: method not found")),
+    pub(super) async fn call(
+        &self,
+        method: &str,
+        mut arguments: Arguments,
+    ) -> Result<Value, Refusal> {
+        let file = match method {
+            "getupdates" => return self.get_updates(&arguments).await,
+            "setwebhook" => return webhook::set(self, &arguments),
+            "deletewebhook" => return webhook::delete(self, &arguments),
+            "sendphoto" => Some(FileKind::Photo),
+            "senddocument" => Some(FileKind::Document),
+            "sendvoice" => Some(FileKind::Voice),
+            "sendaudio" => Some(FileKind::Audio),
+            _ => None,
+        };
+        if let Some(kind) = file {
+            media::fetch(kind, &mut arguments).await?;
         }
-    }
-
-    fn bot_json(&self) -> Value {
-        json!({
-            "id": self.bot_id(), "is_bot": true, "first_name": "Stand-in", "username": "stand_in_bot",
-            "can_join_groups": true, "can_read_all_group_messages": false, "supports_inline_queries": false,
-        })
+        let now = Moment::now();
+        let answer = self.with(|bot| match file {
+            Some(kind) => {
+                bot.send_file(|bot| media::attachment(bot, kind, &arguments), &arguments, now)
+            }
+            None => bot.call(method, &arguments, now),
+        });
+        self.shared.changed.notify_waiters();
+        answer
     }
 
     async fn get_updates(&self, arguments: &Arguments) -> Result<Value, Refusal> {
-        let number = |name: &str, or: i64| {
-            arguments.get(name).and_then(|text| text.parse().ok()).unwrap_or(or)
-        };
-        let offset = number("offset", 0);
-        let limit = usize::try_from(number("limit", 100).clamp(1, 100)).unwrap_or(100);
-        let seconds = u64::try_from(number("timeout", 0)).unwrap_or(0).min(LONGEST_POLL);
-        let mut allowed = arguments.get("allowed_updates").and_then(|list| kinds(list));
-        let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        let offset = arguments.number("offset").unwrap_or(0);
+        let limit = arguments.number("limit").unwrap_or(100).clamp(1, 100);
+        let limit = usize::try_from(limit).unwrap_or(100);
+        let seconds = u64::try_from(arguments.number("timeout").unwrap_or(0)).unwrap_or(0);
+        let mut allowed = kinds(arguments);
+        let end = tokio::time::Instant::now() + Duration::from_secs(seconds.min(LONGEST_POLL));
         let mut poll = None;
         loop {
-            let changed = self.changed.notified();
-            {
-                let mut state = self.state();
+            let changed = self.shared.changed.notified();
+            let answer = self.with(|bot| {
                 if let Some(allowed) = allowed.take() {
-                    state.queue.allow(allowed);
+                    bot.queue.allow(allowed);
                 }
-                if poll.is_some_and(|poll| poll != state.poll) {
-                    return Err(Refusal::new(
-                        409,
-                        "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
-                    ));
+                if bot.webhook.is_some() {
+                    return Err(conflict(if poll.is_some() {
+                        "terminated by setWebhook request"
+                    } else {
+                        "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+                    }));
                 }
-                let updates = state.queue.take(offset, limit);
-                if !updates.is_empty() || tokio::time::Instant::now() >= end {
-                    return Ok(updates.into());
+                if poll.is_some_and(|poll| poll != bot.poll) {
+                    return Err(conflict("terminated by other getUpdates request; make sure that only one bot instance is running"));
                 }
-                if poll.is_none() {
+                let is_first = poll.is_none();
+                if is_first {
                     // The poll that waited until now gives way.
-                    state.poll += 1;
-                    poll = Some(state.poll);
-                    self.changed.notify_waiters();
+                    bot.poll += 1;
+                    poll = Some(bot.poll);
                 }
+                let updates = bot.queue.take(offset, limit);
+                let is_over = !updates.is_empty() || tokio::time::Instant::now() >= end;
+                Ok((is_over.then(|| updates.into()), is_first))
+            });
+            let (updates, is_first) = answer?;
+            if let Some(updates) = updates {
+                return Ok(updates);
+            }
+            if is_first {
+                self.shared.changed.notify_waiters();
             }
             tokio::select! {
                 () = changed => {}
                 () = tokio::time::sleep_until(end) => {}
-                () = self.over.cancelled() => return Err(Refusal::new(502, "Bad Gateway")),
+                () = self.shared.over.cancelled() => {
+                    return Err(Refusal::new(502, "Bad Gateway", Cause::State));
+                }
             }
         }
     }
 
-    fn send_message(&self, arguments: &Arguments) -> Result<Value, Refusal> {
-        let chat = self.chat(arguments)?;
-        let text = arguments.get("text").map_or("", |text| text.trim());
-        if text.is_empty() {
-            return Err(bad("message text is empty"));
-        }
-        check_markup(arguments, text)?;
-        if text.encode_utf16().count() > LONGEST_TEXT {
-            return Err(bad("message is too long"));
-        }
-        let thread = self.thread(chat, arguments)?;
-        let mut state = self.state();
-        if self.options.limits {
-            state.limits.admit(chat, Instant::now()).map_err(Refusal::flood)?;
-        }
-        state.message_id += 1;
-        let (at, message_id) = (jiff::Timestamp::now(), state.message_id);
-        state.sent.push(Sent { chat, thread, text: text.to_owned(), at, message_id });
-        drop(state);
-        self.changed.notify_waiters();
-        let mut message = json!({
-            "message_id": message_id, "date": at.as_second(), "chat": chat_json(chat),
-            "from": self.bot_json(), "text": text,
-        });
-        if let (Some(thread), Some(message)) = (thread, message.as_object_mut()) {
-            message.insert("message_thread_id".to_owned(), thread.into());
-            message.insert("is_topic_message".to_owned(), true.into());
-        }
-        Ok(message)
-    }
-
-    fn send_chat_action(&self, arguments: &Arguments) -> Result<Value, Refusal> {
-        let chat = self.chat(arguments)?;
-        self.thread(chat, arguments)?;
-        let action = arguments.get("action").map_or("", String::as_str);
-        if !ACTIONS.contains(&action) {
-            return Err(bad("wrong parameter action in request"));
-        }
-        self.state().actions.push((chat, action.to_owned()));
-        self.changed.notify_waiters();
-        Ok(true.into())
-    }
-
-    /// The chat that is meant, if the bot may write to it.
-    fn chat(&self, arguments: &Arguments) -> Result<i64, Refusal> {
-        let id = arguments.get("chat_id").map_or("", |id| id.trim());
-        if id.is_empty() {
-            return Err(bad("chat_id is empty"));
-        }
-        let id = id.parse().map_err(|_| bad("chat not found"))?;
-        match self.state().chats.get(&id) {
-            None => Err(bad("chat not found")),
-            Some(chat) if chat.has_blocked => {
-                Err(Refusal::new(403, "Forbidden: bot was blocked by the user"))
-            }
-            Some(_) => Ok(id),
-        }
-    }
-
-    fn thread(&self, chat: i64, arguments: &Arguments) -> Result<Option<i64>, Refusal> {
-        let Some(thread) = arguments.get("message_thread_id") else { return Ok(None) };
-        let thread = thread.parse().map_err(|_| bad("message thread not found"))?;
-        let state = self.state();
-        let is_known = state.chats.get(&chat).is_some_and(|chat| chat.topics.contains(&thread));
-        if is_known { Ok(Some(thread)) } else { Err(bad("message thread not found")) }
+    /// The bot's methods, for those who hold an [`Arc`] to the whole.
+    pub(super) fn of(shared: &Arc<super::Shared>, token: &str) -> Self {
+        Self { shared: Arc::clone(shared), token: token.to_owned() }
     }
 }
 
-/// The kinds of a JSON list; a list that cannot be read changes nothing.
-fn kinds(list: &str) -> Option<BTreeSet<String>> {
-    let kinds: Vec<String> = serde_json::from_str(list).ok()?;
+fn conflict(why: &str) -> Refusal {
+    Refusal::new(409, format!("Conflict: {why}"), Cause::State)
+}
+
+/// `allowed_updates`; a list that cannot be read changes nothing.
+pub(super) fn kinds(arguments: &Arguments) -> Option<BTreeSet<String>> {
+    let kinds: Vec<String> = serde_json::from_str(arguments.text("allowed_updates")?).ok()?;
     Some(kinds.into_iter().map(|kind| kind.to_lowercase()).collect())
 }
 
-fn is_true(text: &str) -> bool {
-    matches!(text.to_lowercase().as_str(), "true" | "yes" | "1")
-}
-
-/// The commonest mistakes with markup; nothing is formatted.
-fn check_markup(arguments: &Arguments, text: &str) -> Result<(), Refusal> {
-    let mode = arguments.get("parse_mode").map_or("", String::as_str).to_lowercase();
-    match mode.as_str() {
-        "" | "html" | "markdown" => {}
-        "markdownv2" => {
-            if let Some(char) = unescaped(text) {
-                return Err(bad(&format!(
-                    "can't parse entities: Character '{char}' is reserved and must be escaped with the preceding '\\'"
-                )));
+impl BotState {
+    fn call(&mut self, method: &str, arguments: &Arguments, now: Moment) -> Result<Value, Refusal> {
+        match method {
+            "getme" => Ok(self.json()),
+            "sendmessage" => self.send_message(arguments, now),
+            "sendmessagedraft" => self.send_draft(arguments, now),
+            "editmessagetext" => self.edit_text(arguments, now),
+            "editmessagecaption" => self.edit_caption(arguments, now),
+            "editmessagereplymarkup" => self.edit_markup(arguments, now),
+            "deletemessage" => self.delete_message(arguments, now),
+            "sendchataction" => self.send_chat_action(arguments, now),
+            "answercallbackquery" => self.answer_press(arguments, now),
+            "getfile" => self.files.describe(arguments.text("file_id")),
+            "getwebhookinfo" => Ok(webhook::info(self)),
+            "setmycommands" => self.set_commands(arguments),
+            "getmycommands" => {
+                let commands = self.commands.get(&command_key(arguments));
+                Ok(commands.cloned().unwrap_or_else(|| json!([])))
             }
+            "deletemycommands" => {
+                self.commands.remove(&command_key(arguments));
+                Ok(true.into())
+            }
+            "getchat" => self.get_chat(arguments),
+            "getchatmember" => self.get_chat_member(arguments),
+            // A bot that logs out or moves is of no use to a test.
+            "logout" | "close" => Err(Refusal::too_many(600, Cause::State)),
+            _ => Err(Refusal::new(404, "Not Found: method not found", Cause::Rule)),
         }
-        _ => return Err(bad("unsupported parse_mode")),
     }
-    let Some(entities) = arguments.get("entities") else { return Ok(()) };
-    let entities: Vec<Value> = serde_json::from_str(entities)
-        .map_err(|_| bad("can't parse entities: expected an Array"))?;
-    let units = u64::try_from(text.encode_utf16().count()).unwrap_or(u64::MAX);
-    let is_within = |entity: &Value| {
-        let number = |name: &str| entity.get(name).and_then(Value::as_u64);
-        let (offset, length) = (number("offset")?, number("length")?);
-        (entity.get("type")?.is_string() && length > 0 && offset.checked_add(length)? <= units)
-            .then_some(())
-    };
-    if entities.iter().all(|entity| is_within(entity).is_some()) {
-        return Ok(());
+
+    fn answer_press(&mut self, arguments: &Arguments, now: Moment) -> Result<Value, Refusal> {
+        let limit = self.options.press_limit;
+        let text = arguments.text("text").map(str::to_owned);
+        if text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_ANSWER) {
+            return Err(Refusal::rule("MESSAGE_TOO_LONG"));
+        }
+        let query = arguments.text("callback_query_id").unwrap_or("").to_owned();
+        let press = self.presses.get_mut(&query);
+        let press = press.filter(|press| {
+            !press.is_answered && now.instant.saturating_duration_since(press.since) <= limit
+        });
+        let press = press.ok_or_else(|| {
+            Refusal::state("query is too old and response timeout expired or query ID is invalid")
+        })?;
+        press.is_answered = true;
+        let is_alert = arguments.is_true("show_alert");
+        self.answers.push(PressAnswer { query, text, is_alert, at: now.at });
+        Ok(true.into())
     }
-    Err(bad("can't parse entities: an entity lies outside of the text"))
+
+    fn set_commands(&mut self, arguments: &Arguments) -> Result<Value, Refusal> {
+        let commands = arguments.json::<Vec<Value>>("commands", "commands")?.unwrap_or_default();
+        if commands.len() > MOST_COMMANDS {
+            return Err(Refusal::rule("too much bot commands specified"));
+        }
+        let mut kept = Vec::new();
+        for command in &commands {
+            let text = |name: &str| command.get(name).and_then(Value::as_str).unwrap_or("").trim();
+            let (name, description) =
+                (text("command").trim_start_matches('/'), text("description"));
+            let is_lower =
+                |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
+            if name.is_empty() || name.len() > 32 || !name.chars().all(is_lower) {
+                return Err(Refusal::rule("BOT_COMMAND_INVALID"));
+            }
+            if description.is_empty() || description.chars().count() > 256 {
+                return Err(Refusal::rule("BOT_COMMAND_DESCRIPTION_INVALID"));
+            }
+            kept.push(json!({ "command": name, "description": description }));
+        }
+        self.commands.insert(command_key(arguments), kept.into());
+        Ok(true.into())
+    }
+
+    fn get_chat_member(&self, arguments: &Arguments) -> Result<Value, Refusal> {
+        let chat = self.chat(arguments)?;
+        let user = arguments
+            .number("user_id")
+            .ok_or_else(|| Refusal::rule("invalid user_id specified"))?;
+        let has_written = self
+            .chats
+            .get(&chat)
+            .is_some_and(|chat| chat.messages.values().any(|message| message.from == user));
+        if user == self.id {
+            return Ok(json!({ "status": "member", "user": self.json() }));
+        }
+        if user == chat || has_written {
+            return Ok(json!({ "status": "member", "user": user_json(user) }));
+        }
+        Err(Refusal::state("user not found"))
+    }
 }
 
-/// A character that MarkdownV2 wants escaped wherever it stands.
-fn unescaped(text: &str) -> Option<char> {
-    let mut is_escaped = false;
-    text.chars().find(|char| {
-        let is_bare = !is_escaped && matches!(char, '.' | '!' | '-' | '=' | '{' | '}' | '+' | '#');
-        is_escaped = *char == '\\' && !is_escaped;
-        is_bare
-    })
+/// Commands are kept for each scope and language.
+fn command_key(arguments: &Arguments) -> String {
+    let scope = arguments.text("scope").unwrap_or(r#"{"type":"default"}"#);
+    let scope: Value = serde_json::from_str(scope).unwrap_or_default();
+    format!("{scope} {}", arguments.text("language_code").unwrap_or(""))
 }

@@ -1,3 +1,5 @@
+//! Updates that wait for the bot.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -17,6 +19,9 @@ pub(super) struct Queue {
     repeats: Vec<Value>,
     last_answer: Vec<Value>,
     next: i64,
+    /// Percent of updates that are given out twice, and what has come together of it.
+    share: u32,
+    due: u32,
     /// `None` means all kinds but [`ON_REQUEST`].
     allowed: Option<BTreeSet<String>>,
 }
@@ -29,6 +34,8 @@ impl Queue {
             repeats: Vec::new(),
             last_answer: Vec::new(),
             next: first,
+            share: 0,
+            due: 0,
             allowed: None,
         }
     }
@@ -70,6 +77,11 @@ impl Queue {
         self.repeats.extend(self.all.get(&number).cloned());
     }
 
+    /// Repeats this many of a hundred updates, evenly and without chance.
+    pub(super) fn repeat_share(&mut self, percent: u32) {
+        self.share = percent.min(100);
+    }
+
     pub(super) fn repeat_last_answer(&mut self) {
         self.repeats.extend(self.last_answer.iter().cloned());
     }
@@ -77,6 +89,35 @@ impl Queue {
     /// Which kinds the bot wants from now on; an empty list means the default ones.
     pub(super) fn allow(&mut self, kinds: BTreeSet<String>) {
         self.allowed = if kinds.is_empty() { None } else { Some(kinds) };
+    }
+
+    /// The next update for a webhook.
+    pub(super) fn first(&self) -> Option<Value> {
+        self.repeats.first().or_else(|| self.waiting.values().next()).cloned()
+    }
+
+    /// A webhook has taken what [`Self::first`] gave.
+    pub(super) fn confirm_first(&mut self) {
+        if self.repeats.is_empty() {
+            let confirmed = self.waiting.pop_first().map(|(_, update)| update);
+            self.confirmed(confirmed);
+        } else {
+            self.repeats.remove(0);
+        }
+    }
+
+    fn confirmed(&mut self, updates: impl IntoIterator<Item = Value>) {
+        for update in updates {
+            self.due += self.share;
+            if self.due >= 100 {
+                self.due -= 100;
+                self.repeats.push(update);
+            }
+        }
+    }
+
+    pub(super) fn allowed(&self) -> Option<&BTreeSet<String>> {
+        self.allowed.as_ref()
     }
 
     pub(super) fn clear(&mut self) {
@@ -89,7 +130,9 @@ impl Queue {
     pub(super) fn take(&mut self, offset: i64, limit: usize) -> Vec<Value> {
         let offset = if offset < 0 { self.next + offset } else { offset };
         if offset <= self.next + 10 {
-            self.waiting = self.waiting.split_off(&offset);
+            let kept = self.waiting.split_off(&offset);
+            let confirmed = std::mem::replace(&mut self.waiting, kept);
+            self.confirmed(confirmed.into_values());
         }
         let mut updates = std::mem::take(&mut self.repeats);
         updates.extend(self.waiting.values().take(limit).cloned());
@@ -145,6 +188,15 @@ mod tests {
         queue.allow(BTreeSet::new());
         queue.push("message", json!({}));
         assert_eq!(numbers(&queue.take(103, 100)), [103]);
+    }
+
+    #[test]
+    fn a_share_of_what_is_confirmed_comes_again() {
+        let mut queue = queue(20);
+        queue.repeat_share(10);
+        queue.take(0, 100);
+        assert_eq!(numbers(&queue.take(120, 100)), [109, 119]);
+        assert_eq!(numbers(&queue.take(120, 100)), Vec::<i64>::new());
     }
 
     #[test]
