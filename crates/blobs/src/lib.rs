@@ -9,13 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nexus_contracts::{Attachment, AttachmentKind, TenantId};
+use nexus_contracts::{Attachment, AttachmentKind, TenantId, sha256_hex};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 /// What the name of a blob in an event begins with.
 const SCHEME: &str = "blob:";
@@ -102,7 +101,7 @@ impl Blobs {
         if size > self.max_bytes {
             return Err(Error::TooLarge { bytes: size, limit: self.max_bytes });
         }
-        let sha256 = hex(&bytes);
+        let sha256 = sha256_hex(&bytes);
         let uri = format!("{SCHEME}{tenant}/{sha256}");
         let media_type = media_type(&bytes, claimed);
         let stored = self.store.put(&place(tenant, &sha256), PutPayload::from(bytes)).await;
@@ -128,7 +127,11 @@ impl Blobs {
             Err(object_store::Error::NotFound { .. }) => return Err(unknown()),
             Err(error) => return Err(failed(error)),
         };
-        if hex(&bytes) == sha256 { Ok(bytes) } else { Err(Error::Damaged { uri: uri.to_owned() }) }
+        if sha256_hex(&bytes) == sha256 {
+            Ok(bytes)
+        } else {
+            Err(Error::Damaged { uri: uri.to_owned() })
+        }
     }
 }
 
@@ -152,10 +155,6 @@ fn media_type(bytes: &[u8], claimed: Option<&str>) -> String {
         _ if is_text => "text/plain".to_owned(),
         _ => "application/octet-stream".to_owned(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use nexus_contracts::{
     AgentSnapshot, Attachment, Decision, Effect, Message, Notice, NotifyDeliver, Part,
-    RequestedCall, Role, ToolApproval, ToolExecute, ToolOutcome, ToolSpec,
+    RequestedCall, Role, ToolApproval, ToolExecute, ToolOutcome, ToolSpec, sha256_hex,
 };
 use uuid::Uuid;
 
 use crate::MAX_COMMAND_BYTES;
 use crate::command::Issuer;
 use crate::run::{Flow, fail, longest_wait, think};
-use crate::state::{Phase, Run, ToolCall, sha256};
+use crate::state::{Phase, Run, ToolCall};
 
 /// How a tool call ended, and the files that it made.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ fn question(execute: &ToolExecute, wait_ms: u64) -> NotifyDeliver {
     let notice = Notice::Approval {
         tool: execute.tool.clone(),
         arguments: execute.arguments.clone(),
-        arguments_sha256: sha256(execute.arguments.as_bytes()),
+        arguments_sha256: sha256_hex(execute.arguments.as_bytes()),
         users: Vec::new(),
         expires_after_ms: wait_ms,
     };
@@ -167,7 +167,7 @@ pub(crate) fn approved(
         call.id == approval.question
             && call.outcome.is_none()
             && call.question.as_ref().is_some_and(|execute| {
-                sha256(execute.arguments.as_bytes()) == approval.arguments_sha256
+                sha256_hex(execute.arguments.as_bytes()) == approval.arguments_sha256
             })
     });
     let Some(at) = at.filter(|_| is_theirs) else { return Flow::Late };

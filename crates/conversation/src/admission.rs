@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use nexus_contracts::{
     CancelScope, Event, IncomingRequest, Metadata, OnMessage, Outcome, ProcessedRequest, RunCancel,
+    sha256_hex,
 };
 
 use crate::command::Issuer;
 use crate::input::Input;
 use crate::prompt::cut;
 use crate::run::{self, Flow};
-use crate::state::{Conversation, Phase, Reply, Request, Run, sha256};
+use crate::state::{Conversation, Phase, Reply, Request, Run};
 use crate::verdict::Verdict;
 
 /// Names and reasons come from outside and must fit into every command of the run.
@@ -56,7 +57,7 @@ pub(crate) fn request(event: &Event<IncomingRequest>, input: &Input<'_>) -> Requ
         stored_at: input.stored_at,
         place: place(&event.metadata),
         payload: event.payload.known.clone(),
-        digest: sha256(input.bytes),
+        digest: sha256_hex(input.bytes),
     }
 }
 

@@ -2,10 +2,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use nexus_contracts::{
     AgentSnapshot, Attachment, IncomingRequest, Message, Metadata, RunUsage, TenantId, Timestamp,
-    Token, ToolExecute, ToolOutcome,
+    Token, ToolExecute, ToolOutcome, sha256_hex,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::REMEMBER_MS;
@@ -270,10 +269,7 @@ impl Run {
 
     /// Takes an input into the run's digest.
     pub(crate) fn absorb(&mut self, bytes: &[u8]) {
-        let mut hasher = Sha256::new();
-        hasher.update(self.digest.as_bytes());
-        hasher.update(bytes);
-        self.digest = hex(&hasher.finalize());
+        self.digest = sha256_hex(&[self.digest.as_bytes(), bytes].concat());
     }
 
     /// Whether a call waits for a person's leave.
@@ -330,17 +326,4 @@ pub(crate) struct ToolCall {
     pub(crate) question: Option<Box<ToolExecute>>,
     #[serde(default)]
     pub(crate) attachments: Vec<Attachment>,
-}
-
-/// SHA-256 of some bytes, hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

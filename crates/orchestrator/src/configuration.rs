@@ -1,7 +1,8 @@
 use nexus_bus::{Bucket, Bus, Catalog};
-use nexus_contracts::{AgentDefinition, AgentSnapshot, RunConfiguration, Tenant, ToolSpec};
+use nexus_contracts::{
+    AgentDefinition, AgentSnapshot, RunConfiguration, Tenant, ToolSpec, sha256_hex,
+};
 use nexus_conversation::PendingStart;
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
@@ -59,5 +60,5 @@ impl Configuration {
 
 fn digest(definition: &AgentDefinition, tools: &[ToolSpec]) -> String {
     let bytes = serde_json::to_vec(&(definition, tools)).unwrap_or_default();
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(&bytes)
 }

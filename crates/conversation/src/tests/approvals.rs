@@ -39,7 +39,7 @@ fn a_person_is_asked_before_the_call_and_others_go_on() {
         notice: Notice::Approval {
             tool: "append_line".to_owned(),
             arguments: ARGUMENTS.to_owned(),
-            arguments_sha256: crate::state::sha256(ARGUMENTS.as_bytes()),
+            arguments_sha256: nexus_contracts::sha256_hex(ARGUMENTS.as_bytes()),
             users: Vec::new(),
             expires_after_ms: 9_000,
         },
@@ -90,7 +90,7 @@ fn nobody_else_and_no_other_arguments_count() {
     nobody.metadata.user = None;
     assert_eq!(world.put(&nobody), Verdict::Late);
     let mut other = world.approval(question, "ada", Decision::Approved);
-    other.payload.arguments_sha256 = crate::state::sha256(b"{}");
+    other.payload.arguments_sha256 = nexus_contracts::sha256_hex(b"{}");
     assert_eq!(world.put(&other), Verdict::Late);
     assert_eq!(world.ids(EventType::ToolsExecute).len(), 1);
 }
