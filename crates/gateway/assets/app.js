@@ -79,6 +79,7 @@ const messages = new Messages({
   onFlush: drawAround,
   actions: {
     retry: (turn) => chat.retry(turn),
+    decide: (turn, question, decision) => chat.decide(turn, question, decision),
     remove: (turn) => chat.withdraw(turn),
     again: (turn) => ask(turn.text, turn.agent),
     edit(turn) {

@@ -81,6 +81,14 @@ export class Chat {
     this.hooks.changed(this.current);
   }
 
+  /** Answers the question whether a tool may be called. */
+  decide({ run }, part, decision) {
+    const { question, sha256: arguments_sha256 } = part;
+    const { id: conversation } = this.current;
+    if (this.connection.send({ type: "approve", conversation, run, question, decision, arguments_sha256 })) part.status = "sent";
+    this.hooks.changed(this.current);
+  }
+
   /** Stops the oldest answer that is still running; says whether there was one. */
   cancel() {
     const turn = this.current.active.find((each) => !each.cancelling);

@@ -6,8 +6,8 @@
  *
  * `delivery` is `waiting` (in the outbox), `sent`, `accepted` or `refused`;
  * `state` is `streaming`, `answered`, `failed`, `cancelled` or `steered`.
- * `parts` holds text `{kind: "text", call, text}` and tools `{kind: "tool", …}`
- * in the order in which they came.
+ * `parts` holds text `{kind: "text", call, text}`, tools `{kind: "tool", …}` and
+ * questions whether a tool may be called `{kind: "approval", …}` in the order in which they came.
  */
 class Turn {
   static #next = 0;
@@ -146,7 +146,10 @@ export class Conversation {
       case "memory.recalled":
       case "inference.request":
         turn.status = "Thinking";
-        if (event === "inference.request") dropBroken(turn);
+        if (event === "inference.request") {
+          dropBroken(turn);
+          closeQuestions(turn);
+        }
         break;
       case "inference.response":
         turn.status = summary.finish === "tool_calls" ? "Calling tools" : "Thinking";
@@ -163,6 +166,18 @@ export class Conversation {
         const { status = "completed", output, ms } = summary;
         Object.assign(toolOf(turn, summary), { status, output, ms });
         turn.status = "Thinking";
+        break;
+      }
+      case "notify.deliver":
+        if (summary.notice?.kind === "approval") {
+          const { tool, arguments: text, arguments_sha256: sha256 } = summary.notice;
+          turn.parts.push({ kind: "approval", question: summary.id, tool, arguments: pretty(text), sha256, status: "open" });
+          turn.status = "Waiting for you";
+        }
+        break;
+      case "tools.approval": {
+        const part = turn.parts.find((other) => other.question === summary.question);
+        if (part) Object.assign(part, { status: summary.decision, by: summary.user });
         break;
       }
       case "requests.processed":
@@ -246,8 +261,25 @@ function dropBroken(turn) {
   turn.parts = turn.parts.filter((part) => !part.broken);
 }
 
+/** The run goes on: a question that nobody answered is over. */
+function closeQuestions(turn) {
+  for (const part of turn.parts) {
+    if (part.kind === "approval" && (part.status === "open" || part.status === "sent")) part.status = "expired";
+  }
+}
+
+/** Arguments for people: indented when they are JSON. */
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
 function finish(turn, { outcome, text, error }) {
   turn.state = outcome;
+  closeQuestions(turn);
   turn.error = error ?? turn.error;
   turn.status = "";
   if (outcome === "answered") dropBroken(turn);

@@ -1,5 +1,6 @@
 // One message and its answer on the page.
 
+import { ApprovalCard } from "./approval.js";
 import { copyButton, count, duration, el, icon, setText } from "./dom.js";
 import { Markdown } from "./markdown.js";
 import { ToolChip } from "./toolchip.js";
@@ -21,7 +22,7 @@ export class TurnView {
   #views = new Map();
   #shown = "";
 
-  /** `actions` has `retry`, `remove`, `edit`, `again` and `inspect`, each taking the turn. */
+  /** `actions` has `retry`, `remove`, `edit`, `again` and `inspect`, each taking the turn, and `decide(turn, question, decision)`. */
   constructor(turn, actions) {
     this.turn = turn;
     this.actions = actions;
@@ -87,10 +88,10 @@ export class TurnView {
     turn.parts.forEach((part, index) => {
       let view = this.#views.get(part);
       if (!view) {
-        view = part.kind === "tool" ? new ToolChip() : new TextView();
+        view = this.#viewOf(part);
         this.#views.set(part, view);
       }
-      if (part.kind === "tool") view.update(part);
+      if (part.kind !== "text") view.update(part);
       else view.update(part.text, turn.state === "streaming" && part === last);
       if (this.#parts.children[index] !== view.node) this.#parts.insertBefore(view.node, this.#parts.children[index] ?? null);
     });
@@ -100,6 +101,12 @@ export class TurnView {
       this.#views.delete(part);
     }
     this.#parts.hidden = turn.parts.length === 0;
+  }
+
+  #viewOf(part) {
+    if (part.kind === "tool") return new ToolChip();
+    if (part.kind === "approval") return new ApprovalCard(part, (question, decision) => this.actions.decide(this.turn, question, decision));
+    return new TextView();
   }
 
   #showStatus({ online, ahead }) {

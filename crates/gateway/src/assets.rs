@@ -17,6 +17,7 @@ macro_rules! assets {
 const ASSETS: &[(&str, &str)] = assets![
     "app.css",
     "app.js",
+    "approval.js",
     "blocks.js",
     "chat.css",
     "chat.js",
