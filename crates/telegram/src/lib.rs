@@ -25,6 +25,7 @@ mod error;
 mod intake;
 mod lanes;
 mod recent;
+mod render;
 mod split;
 mod typing;
 mod update;

@@ -1,5 +1,7 @@
 //! Long texts in pieces that Telegram takes.
 
+use unicode_segmentation::GraphemeCursor;
+
 /// Most UTF-16 code units of one message.
 ///
 /// # Source
@@ -16,108 +18,118 @@ pub(crate) fn split(text: &str, limit: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(cut(rest, limit));
+        let (piece, after) = rest.split_at(cut(rest, limit, rest.len(), |_| false));
         pieces.push(piece);
         rest = after;
     }
     pieces
 }
 
-/// Where the first piece of `text` ends, in bytes.
-fn cut(text: &str, limit: usize) -> usize {
-    // `fits`: end of the longest prefix within the limit; `half`: where the half-full part begins.
-    let (mut units, mut fits, mut half) = (0, 0, 0);
+/// Where the first piece of `text` ends: a byte, at most `most`, after the start if there is text.
+///
+/// As in [`split`], and rather not where `is_inside` says that something is cut in two: what begins
+/// in the second quarter of the piece and does not fit is left to the next piece.
+pub(crate) fn cut(
+    text: &str,
+    limit: usize,
+    most: usize,
+    is_inside: impl Fn(usize) -> bool,
+) -> usize {
+    let Window { quarter, half, end } = window(text, limit, most);
+    if end == text.len() {
+        return end;
+    }
+    let before = text.get(..end).unwrap_or(text);
+    let is_whole = |at: usize| is_character_boundary(text, at);
+    let is_outside = |at: usize| is_whole(at) && !is_inside(at);
+    let find = |boundaries: &[Boundary], after: usize, is_fine: &dyn Fn(usize) -> bool| {
+        let is_fine = |at: usize| at > after && is_fine(at);
+        boundaries.iter().find_map(|boundary| boundary(before, &is_fine))
+    };
+    let outside = find(&[paragraph, line, sentence, word], half, &is_outside);
+    let early = || find(&[paragraph, line], quarter, &is_outside).filter(|_| is_inside(end));
+    let inside = || find(&[paragraph, line, sentence, word], half, &is_whole);
+    outside.or_else(early).or_else(inside).unwrap_or_else(|| between_characters(text, end))
+}
+
+/// What a piece can hold, in bytes.
+struct Window {
+    quarter: usize,
+    half: usize,
+    /// End of the longest prefix within the limit, at least one scalar value.
+    end: usize,
+}
+
+fn window(text: &str, limit: usize, most: usize) -> Window {
+    let mut window = Window { quarter: 0, half: 0, end: 0 };
+    let mut units = 0;
     for (at, char) in text.char_indices() {
         units += char.len_utf16();
-        if units > limit {
+        let end = at + char.len_utf8();
+        if at > 0 && (units > limit || end > most) {
             break;
         }
-        fits = at + char.len_utf8();
+        window.end = end;
         if units <= limit / 2 {
-            half = fits;
+            window.half = end;
+        }
+        if units <= limit / 4 {
+            window.quarter = end;
         }
     }
-    if fits == text.len() {
-        return fits;
-    }
-    let fits =
-        if fits == 0 { text.chars().next().map_or(text.len(), char::len_utf8) } else { fits };
-    let is_enough = |at: &usize| *at > half;
-    let window = text.get(..fits).unwrap_or(text);
-    let found = [paragraph, line, sentence, word]
-        .iter()
-        .find_map(|boundary| boundary(window).filter(is_enough));
-    found.unwrap_or_else(|| between_characters(text, fits))
+    window
 }
 
-/// After the last empty line.
-fn paragraph(window: &str) -> Option<usize> {
-    window.rfind("\n\n").map(|at| at + 2)
+/// Finds the last place in a text after which a piece may end.
+type Boundary = fn(&str, &dyn Fn(usize) -> bool) -> Option<usize>;
+
+/// After an empty line.
+fn paragraph(text: &str, is_fine: &dyn Fn(usize) -> bool) -> Option<usize> {
+    text.rmatch_indices("\n\n").map(|(at, end)| at + end.len()).find(|at| is_fine(*at))
 }
 
-/// After the last line.
-fn line(window: &str) -> Option<usize> {
-    window.rfind('\n').map(|at| at + 1)
+/// After a line.
+fn line(text: &str, is_fine: &dyn Fn(usize) -> bool) -> Option<usize> {
+    text.rmatch_indices('\n').map(|(at, end)| at + end.len()).find(|at| is_fine(*at))
 }
 
-/// After the last sentence; the space behind it belongs to it.
-fn sentence(window: &str) -> Option<usize> {
+/// After a sentence; the space behind it belongs to it.
+fn sentence(text: &str, is_fine: &dyn Fn(usize) -> bool) -> Option<usize> {
     let ends = |(at, char): (usize, char)| {
         let end = at + char.len_utf8();
         match char {
             '。' | '！' | '？' => Some(end),
-            '.' | '!' | '?' | '…' if window.get(end..)?.starts_with(' ') => Some(end + 1),
+            '.' | '!' | '?' | '…' if text.get(end..)?.starts_with(' ') => Some(end + 1),
             _ => None,
         }
     };
-    window.char_indices().rev().find_map(ends)
+    text.char_indices().rev().filter_map(ends).find(|at| is_fine(*at))
 }
 
-/// After the last white space.
-fn word(window: &str) -> Option<usize> {
-    let spaces = |(at, char): (usize, char)| char.is_whitespace().then(|| at + char.len_utf8());
-    // Never within "\r\n", which is one character; lines have been tried before.
-    window.char_indices().rev().filter(|(_, char)| *char != '\r').find_map(spaces)
+/// After white space.
+fn word(text: &str, is_fine: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let spaces = text.char_indices().rev().filter(|(_, char)| char.is_whitespace());
+    spaces.map(|(at, char)| at + char.len_utf8()).find(|at| is_fine(*at))
 }
 
-/// The last place up to `fits` that is not within what a reader sees as one character.
-fn between_characters(text: &str, fits: usize) -> usize {
+/// Whether a reader sees one character end and another begin there.
+fn is_character_boundary(text: &str, at: usize) -> bool {
+    // The whole text is given, so that there is always an answer.
+    GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true)
+}
+
+/// The last place up to `end` that is not within what a reader sees as one character.
+fn between_characters(text: &str, end: usize) -> usize {
     // Longest emoji are about 35 bytes; further back it is no character but an attack.
     const REACH: usize = 64;
-    let mut at = fits;
-    while fits - at <= REACH {
-        let (before, after) = text.split_at(at);
-        let Some(previous) = before.chars().next_back() else { break };
-        if !after.chars().next().is_some_and(|next| joins(before, previous, next)) {
-            return at;
-        }
-        at -= previous.len_utf8();
+    if is_character_boundary(text, end) {
+        return end;
     }
-    fits
-}
-
-/// Whether `next` is shown as one character with what is before it.
-///
-/// A cheap part of Unicode Standard Annex 29: what appears in chats.
-fn joins(before: &str, previous: char, next: char) -> bool {
-    const JOINER: char = '\u{200d}';
-    let extends = matches!(next,
-        JOINER
-        | '\u{0300}'..='\u{036f}' // accents
-        | '\u{0591}'..='\u{05bd}' | '\u{064b}'..='\u{065f}' | '\u{0670}' // Hebrew, Arabic
-        | '\u{093a}'..='\u{093c}' | '\u{093e}'..='\u{094f}' // Devanagari
-        | '\u{0e31}' | '\u{0e34}'..='\u{0e3a}' | '\u{0e47}'..='\u{0e4e}' // Thai
-        | '\u{1160}'..='\u{11ff}' // Hangul vowels and finals
-        | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}'
-        | '\u{3099}' | '\u{309a}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}'
-        | '\u{1f3fb}'..='\u{1f3ff}' // skin tones
-        | '\u{e0020}'..='\u{e007f}' | '\u{e0100}'..='\u{e01ef}');
-    let is_flag_letter = |char: char| matches!(char, '\u{1f1e6}'..='\u{1f1ff}');
-    let completes_flag = || {
-        let letters = before.chars().rev().take_while(|char| is_flag_letter(*char)).count();
-        is_flag_letter(next) && letters % 2 == 1
-    };
-    extends || previous == JOINER || (previous == '\r' && next == '\n') || completes_flag()
+    let before = GraphemeCursor::new(end, text.len(), true).prev_boundary(text, 0);
+    match before {
+        Ok(Some(at)) if at > 0 && end - at <= REACH => at,
+        Ok(_) | Err(_) => end,
+    }
 }
 
 #[cfg(test)]
