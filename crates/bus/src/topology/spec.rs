@@ -119,7 +119,7 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(crate) const BUCKETS: [BucketSpec; 7] = [
     bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO),
     bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO),
-    bucket("LEASES", "orchestrators that live", 1, Duration::from_secs(5)),
+    bucket("LEASES", "processes that live, and what they hold", 1, Duration::from_secs(5)),
     bucket("CHECKPOINTS", "conversation state by partition", 1, Duration::ZERO),
     bucket("CURSORS", "how far adapters have read their channels", 1, Duration::ZERO),
     bucket("DELIVERIES", "what adapters have shown, and where", 1, MONTH),

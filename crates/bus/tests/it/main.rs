@@ -9,6 +9,7 @@
 
 mod dead_letters;
 mod fence;
+mod lease;
 mod place;
 mod publish;
 mod reader;
