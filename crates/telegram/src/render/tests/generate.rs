@@ -15,8 +15,31 @@ pub(super) fn markdown() -> impl Strategy<Value = String> {
             text.repeat(LONG / (text.len() + 1) + 1)
         }),
         2 => vec(prop_oneof![marker(), word()], 0..100).prop_map(|parts| parts.concat()),
+        1 => unbroken(),
         1 => any::<String>(),
     ]
+}
+
+/// Several messages without a place to cut but between characters, of which many are joined.
+fn unbroken() -> impl Strategy<Value = String> {
+    let joined = prop::sample::select(vec![
+        "漢",
+        "𝒳",
+        "e\u{301}\u{302}",
+        "👩‍👩‍👧‍👦",
+        "👍🏽",
+        "🇩🇪",
+        "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+        "क्षि",
+        "กำ",
+        "각",
+        "x",
+    ]);
+    let around = prop::sample::select(vec!["", "**", "`", "~~", "> ", "```\n"]);
+    (vec(joined, 1..30), around).prop_map(|(characters, around)| {
+        let text = characters.concat();
+        format!("{around}{}{around}", text.repeat(LONG / text.len() + 1))
+    })
 }
 
 fn word() -> impl Strategy<Value = String> {
