@@ -1,5 +1,6 @@
-//! Other people's clients: OpenAI's, a browser, liblo's.
+//! Other people's clients: OpenAI's, a browser, liblo's, and bots.
 
+mod bot_api;
 mod osc;
 mod page;
 mod telegram;

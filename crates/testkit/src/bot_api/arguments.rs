@@ -117,9 +117,12 @@ impl Arguments {
 
     async fn read_parts(&mut self, request: Request) -> Result<(), Refusal> {
         let broken = |_| Refusal::rule("can't parse multipart form");
-        let mut parts = Multipart::from_request(request, &())
-            .await
-            .map_err(|_| Refusal::rule("can't parse multipart form"))?;
+        let (head, body) = request.into_parts();
+        // To its very end: a client that still writes when it is answered takes that for a failure.
+        let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| too_large())?;
+        let request = Request::from_parts(head, body.into());
+        let parts = Multipart::from_request(request, &()).await;
+        let mut parts = parts.map_err(|_| Refusal::rule("can't parse multipart form"))?;
         while let Some(part) = parts.next_field().await.map_err(broken)? {
             let name = part.name().unwrap_or_default().to_owned();
             let (file, mime) = (part.file_name().map(str::to_owned), part.content_type());
