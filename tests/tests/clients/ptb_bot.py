@@ -24,6 +24,27 @@ async def start(update: Update, _: Context) -> None:
     await update.message.reply_text("Hello bold code 👍 link", entities=entities, reply_markup=KEYBOARD)
 
 
+async def styles(update: Update, _: Context) -> None:
+    """The same text three times: with entities, and as the library writes it in both languages."""
+    parts = [
+        ("_*[]()~`>#+-=|{}.!\\ & <b> 👩‍👩‍👧 ", None),
+        ("bold *", "bold"), (" ", None), ("italic _", "italic"), (" 漢字 ", None),
+        ("under", "underline"), (" ", None), ("s~", "strikethrough"), (" ", None), ("|sp|", "spoiler"),
+        (" ", None), ("c`\\ <i>", "code"), ("\n", None), ("let x = `1`;", "pre"), ("\n", None),
+        ("one.\ntwo", "blockquote"), ("\nend ", None), ("👍", "custom_emoji"),
+    ]
+    text, entities = "", []
+    for part, kind in parts:
+        if kind:
+            offset, length = (len(s.encode("utf-16-le")) // 2 for s in (text, part))
+            emoji = "5368324170671202286" if kind == "custom_emoji" else None
+            entities.append(MessageEntity(kind, offset, length, custom_emoji_id=emoji))
+        text += part
+    sent = await update.message.reply_text(text, entities=entities)
+    await update.message.reply_text(sent.text_markdown_v2, parse_mode="MarkdownV2")
+    await update.message.reply_text(sent.text_html, parse_mode="HTML")
+
+
 async def pressed(update: Update, _: Context) -> None:
     await update.callback_query.answer("Noted")
     await update.callback_query.edit_message_text("You said <b>yes</b>", parse_mode="HTML")
@@ -107,7 +128,7 @@ def main(url: str, token: str) -> None:
     app = builder.build()
     new = filters.UpdateType.MESSAGE
     for name, handler in {
-        "start": start, "stream": stream, "draft": draft, "delete": delete, "setup": setup, "wrong": wrong,
+        "start": start, "stream": stream, "draft": draft, "delete": delete, "setup": setup, "wrong": wrong, "styles": styles,
     }.items():
         app.add_handler(CommandHandler(name, handler, filters=new))
     app.add_handler(CallbackQueryHandler(pressed, pattern="^yes$"))

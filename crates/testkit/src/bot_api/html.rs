@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::text::{Entity, Formatted, is_link};
 
 /// Tags with the kind that they make.
-const TAGS: [(&str, &str); 16] = [
+const TAGS: [(&str, &str); 17] = [
     ("b", "bold"),
     ("strong", "bold"),
     ("i", "italic"),
@@ -20,6 +20,7 @@ const TAGS: [(&str, &str); 16] = [
     ("span", "spoiler"),
     ("tg-spoiler", "spoiler"),
     ("tg-emoji", "custom_emoji"),
+    ("tg-time", "date_time"),
     ("a", "text_link"),
     ("code", "code"),
     ("pre", "pre"),
@@ -29,8 +30,10 @@ const TAGS: [(&str, &str); 16] = [
 struct Open {
     tag: String,
     kind: &'static str,
-    /// Address, language, class or emoji, as the tag has it.
+    /// Address, language, class, emoji or time, as the tag has it.
     argument: String,
+    /// How a time is shown.
+    format: Option<String>,
     offset: usize,
     begin: usize,
 }
@@ -116,7 +119,7 @@ impl<'a> Parser<'a> {
         };
         let mut kind = *kind;
         self.at += 1 + name;
-        let mut argument = String::new();
+        let (mut argument, mut format) = (String::new(), None);
         loop {
             let rest = self.rest().trim_start();
             self.at = self.source.len() - rest.len();
@@ -128,7 +131,8 @@ impl<'a> Parser<'a> {
             }
             let (name, value) = self.attribute(&tag, begin)?;
             match (tag.as_str(), name.as_str()) {
-                ("a", "href") | ("tg-emoji", "emoji-id") => argument = value,
+                ("a", "href") | ("tg-emoji", "emoji-id") | ("tg-time", "unix") => argument = value,
+                ("tg-time", "format") => format = Some(value),
                 ("code", "class") if value.starts_with("language-") => {
                     value[9..].clone_into(&mut argument)
                 }
@@ -143,7 +147,8 @@ impl<'a> Parser<'a> {
                 "Tag \"span\" must have class \"tg-spoiler\" at byte offset {begin}"
             )));
         }
-        self.open.push(Open { tag, kind, argument, offset: self.units, begin: self.text.len() });
+        let (offset, begin) = (self.units, self.text.len());
+        self.open.push(Open { tag, kind, argument, format, offset, begin });
         Ok(())
     }
 
@@ -226,6 +231,11 @@ impl<'a> Parser<'a> {
                     return Err(Refusal::entities("Invalid custom emoji identifier specified"));
                 }
                 entity.custom_emoji_id = Some(open.argument);
+            }
+            "date_time" => {
+                let time = open.argument.parse().ok();
+                let time = time.ok_or_else(|| Refusal::entities("Invalid date specified"))?;
+                (entity.unix_time, entity.date_time_format) = (Some(time), open.format);
             }
             "code" if !open.argument.is_empty() => entity.language = Some(open.argument),
             "pre" => self.take_language(&mut entity),

@@ -220,17 +220,37 @@ impl<'a> Parser<'a> {
             }
             "custom_emoji" => {
                 let url = self.address()?.unwrap_or_default();
-                let id = url.strip_prefix("tg://emoji?id=").filter(|id| id.parse::<u64>().is_ok());
-                let id = id.ok_or_else(|| {
-                    Refusal::entities("Custom emoji entity must contain a tg://emoji URL")
-                })?;
-                entity.custom_emoji_id = Some(id.to_owned());
+                self.fill(&mut entity, &url)?;
             }
             _ => {}
         }
         if entity.length > 0 {
             self.entities.push(entity);
         }
+        Ok(())
+    }
+
+    /// `![..](..)` is an emoji or a time; its address says which.
+    fn fill(&self, entity: &mut Entity, url: &str) -> Result<(), Refusal> {
+        let value = |name: &str| {
+            let pairs = url.split_once('?').map_or("", |(_, pairs)| pairs).split('&');
+            let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+            pairs.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+        };
+        if url.starts_with("tg://time?") {
+            "date_time".clone_into(&mut entity.kind);
+            entity.unix_time = value("unix").and_then(|time| time.parse().ok());
+            entity.date_time_format = value("format");
+            let has_time = entity.unix_time.is_some();
+            return has_time
+                .then_some(())
+                .ok_or_else(|| Refusal::entities("Invalid date specified"));
+        }
+        let id =
+            value("id").filter(|id| url.starts_with("tg://emoji?") && id.parse::<u64>().is_ok());
+        entity.custom_emoji_id = Some(id.ok_or_else(|| {
+            Refusal::entities("Custom emoji entity must contain a tg://emoji URL")
+        })?);
         Ok(())
     }
 

@@ -47,12 +47,25 @@ pub struct Entity {
     pub user: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_emoji_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_time: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_time_format: Option<String>,
 }
 
 impl Entity {
     pub(super) fn new(kind: &str, offset: usize, length: usize) -> Self {
-        let kind = kind.to_owned();
-        Self { kind, offset, length, url: None, language: None, user: None, custom_emoji_id: None }
+        Self {
+            kind: kind.to_owned(),
+            offset,
+            length,
+            url: None,
+            language: None,
+            user: None,
+            custom_emoji_id: None,
+            unix_time: None,
+            date_time_format: None,
+        }
     }
 
     fn end(&self) -> usize {
@@ -124,6 +137,9 @@ fn check_link(entity: &Entity) -> Result<(), Refusal> {
         "custom_emoji" if entity.custom_emoji_id.is_none() => {
             Err(Refusal::entities("Invalid custom emoji identifier specified"))
         }
+        "date_time" if entity.unix_time.is_none() => {
+            Err(Refusal::entities("date_time without unix_time"))
+        }
         _ => Ok(()),
     }
 }
@@ -151,10 +167,16 @@ pub(super) fn is_link(url: &str) -> bool {
 /// What a message will show: checked, cleaned, trimmed.
 pub(super) fn fix(text: &str, mut entities: Vec<Entity>) -> Result<Formatted, Refusal> {
     // Those that begin together: the longer one is outside.
-    entities.sort_by_key(|entity| (entity.offset, std::cmp::Reverse(entity.length)));
+    entities.sort_by(order);
     check_bounds(text, &entities)?;
     check_nesting(&entities)?;
     Ok(trim(text, entities))
+}
+
+/// Outer before inner; those of the same place by name, whatever order they were given in.
+fn order(one: &Entity, other: &Entity) -> std::cmp::Ordering {
+    let key = |entity: &Entity| (entity.offset, std::cmp::Reverse(entity.length));
+    key(one).cmp(&key(other)).then_with(|| one.kind.cmp(&other.kind))
 }
 
 fn check_bounds(text: &str, entities: &[Entity]) -> Result<(), Refusal> {
@@ -284,7 +306,7 @@ pub(super) fn found(text: &str, given: &[Entity]) -> Vec<Entity> {
         }
         offset += units(word);
     }
-    all.sort_by_key(|entity| (entity.offset, std::cmp::Reverse(entity.length)));
+    all.sort_by(order);
     all
 }
 

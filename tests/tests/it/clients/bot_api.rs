@@ -252,6 +252,30 @@ async fn hears_of_broken_rules(client: Client) {
     world.answers("/start", &["Hello bold code 👍 link"]).await;
 }
 
+/// What the library says with entities, in MarkdownV2 and in HTML has to look the same.
+async fn styles_in_three_ways(client: Client) {
+    let world = World::new(client, &[]).await;
+    world.api.user_says(ANN, ANN, "/styles");
+    let three = |seen: &Transcript| (seen.messages.len() == 4).then(|| seen.messages[1..].to_vec());
+    let answers = world.until("three answers", ANN, three).await;
+    assert!(answers[0].entities().len() >= 8, "{:?}", answers[0].entities());
+    for other in &answers[1..] {
+        assert_eq!(other.text(), answers[0].text());
+        assert_eq!(other.entities(), answers[0].entities());
+    }
+    assert_eq!(described(&world.api.refused()), []);
+}
+
+#[tokio::test]
+async fn aiogram_says_the_same_in_entities_markdown_and_html() {
+    styles_in_three_ways(Client::Aiogram).await;
+}
+
+#[tokio::test]
+async fn python_telegram_bot_says_the_same_in_entities_markdown_and_html() {
+    styles_in_three_ways(Client::PythonTelegramBot).await;
+}
+
 #[tokio::test]
 async fn aiogram_talks_through_the_stand_in() {
     talks(Client::Aiogram).await;
