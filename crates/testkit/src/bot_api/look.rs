@@ -147,10 +147,10 @@ impl Bot {
     /// Waits until a chat has at least `count` messages of the bot; returns what it has then or in
     /// the end.
     pub async fn wait_for_sent(&self, chat: i64, count: usize, timeout: Duration) -> Vec<Sent> {
-        let of_chat =
-            || self.sent().into_iter().filter(|sent| sent.chat == chat).collect::<Vec<_>>();
-        self.wait_until(timeout, || (of_chat().len() >= count).then_some(())).await;
-        of_chat()
+        let is_of_chat = |sent: &&Sent| sent.chat == chat;
+        let enough = || self.with(|bot| bot.sent.iter().filter(is_of_chat).count() >= count);
+        self.wait_until(timeout, || enough().then_some(())).await;
+        self.with(|bot| bot.sent.iter().filter(is_of_chat).cloned().collect())
     }
 
     /// Waits until `condition` gives something; it is asked again whenever something happens.
@@ -162,10 +162,8 @@ impl Bot {
     ) -> Option<T> {
         let met = async {
             loop {
+                // From here on nothing is missed.
                 let changed = self.shared.changed.notified();
-                tokio::pin!(changed);
-                // From now on nothing is missed.
-                changed.as_mut().enable();
                 if let Some(found) = condition() {
                     return found;
                 }
