@@ -26,7 +26,8 @@
 //! ```
 //!
 //! Faults: `{"status":N}`, `{"flood":S}`, `timeout`, `{"late":MS}`, `cut`, `reset`, `reset_before`,
-//! `{"slow":MS}`, `repeat`. Also: `sent`, `refused`, `answers`, `status`, `limits`, `file`, `bot`.
+//! `{"slow":MS}`, `repeat`. To look at: `sent`, `refused`, `answers`, `status`. To post: `limits` with
+//! `true` or `false`, `file` with a file_id, `bot` with `{"token":"..."}` of one more bot.
 //! `?bot=ID` after any control address chooses another bot than the first.
 
 use std::io::Write as _;

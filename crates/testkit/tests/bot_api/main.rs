@@ -8,6 +8,7 @@ mod rules;
 mod updates;
 mod webhook;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nexus_testkit::bot_api::{Bot, BotApi, Options};
@@ -27,9 +28,16 @@ async fn start() -> BotApi {
     api
 }
 
+/// One for all: each new one would read the system's certificates. Tests have runtimes of their own,
+/// so no connection may be kept for the next.
 fn http() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(SOON).build().unwrap()
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    let make = || {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().timeout(SOON).pool_max_idle_per_host(0);
+        client.build().unwrap()
+    };
+    CLIENT.get_or_init(make).clone()
 }
 
 /// The answer to a call, whatever it is.

@@ -147,6 +147,7 @@ async fn keyboards_keep_their_rules_and_presses_are_answered_once_and_soon() {
     let with = |button: Value| json!({ "chat_id": ANN, "text": "x", "reply_markup": { "inline_keyboard": [[button]] } });
     let wrong = [
         (json!({ "text": "a", "callback_data": "d".repeat(65) }), "BUTTON_DATA_INVALID"),
+        (json!({ "text": "a", "callback_data": "é".repeat(33) }), "BUTTON_DATA_INVALID"),
         (json!({ "text": "a", "callback_data": "" }), "BUTTON_DATA_INVALID"),
         (json!({ "text": "a" }), "exactly one"),
         (json!({ "text": "a", "url": "https://a.de", "callback_data": "d" }), "exactly one"),
