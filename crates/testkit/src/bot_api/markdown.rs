@@ -60,9 +60,14 @@ pub(super) fn parse(source: &str, dialect: Dialect) -> Result<Formatted, Refusal
     }
     if let Some(open) = parser.open.last() {
         let (name, at) = (name(open.kind), open.at);
-        return Err(Refusal::entities(format_args!(
-            "Can't find end of {name} entity at byte offset {at}"
-        )));
+        return Err(match dialect {
+            Dialect::V2 => Refusal::entities(format_args!(
+                "Can't find end of {name} entity at byte offset {at}"
+            )),
+            Dialect::Old => Refusal::entities(format_args!(
+                "Can't find end of the entity starting at byte offset {at}"
+            )),
+        });
     }
     parser.end_quote();
     Ok(Formatted { text: parser.text, entities: parser.entities })

@@ -71,20 +71,26 @@ fn formatted(arguments: &Arguments, field: Field) -> Result<Formatted, Refusal> 
     }
 }
 
+/// The text of a message, which shows something.
+fn formatted_text(arguments: &Arguments) -> Result<Formatted, Refusal> {
+    if arguments.text("text").is_none() {
+        return Err(Refusal::rule("message text is empty"));
+    }
+    let text = formatted(arguments, Field::Text)?;
+    if text.text.is_empty() {
+        return Err(Refusal::rule("text must be non-empty"));
+    }
+    Ok(text)
+}
+
 impl BotState {
     pub(super) fn send_message(
         &mut self,
         arguments: &Arguments,
         now: Moment,
     ) -> Result<Value, Refusal> {
+        let text = formatted_text(arguments)?;
         let chat = self.chat(arguments)?;
-        if arguments.text("text").is_none_or(|text| text.trim().is_empty()) {
-            return Err(Refusal::rule("message text is empty"));
-        }
-        let text = formatted(arguments, Field::Text)?;
-        if text.text.is_empty() {
-            return Err(Refusal::rule("message text is empty"));
-        }
         self.publish(chat, text, None, arguments, now)
     }
 
@@ -145,11 +151,8 @@ impl BotState {
         let (number, is_optional) = match &given {
             Some(given) => {
                 let number = given.get("message_id").and_then(Value::as_i64);
-                let number = number.ok_or_else(|| {
-                    Refusal::rule(
-                        "can't parse reply parameters: field \"message_id\" must be a Number",
-                    )
-                })?;
+                let number =
+                    number.ok_or_else(|| Refusal::rule("can't find field \"message_id\""))?;
                 let is_optional = given.get("allow_sending_without_reply").and_then(Value::as_bool);
                 (number, is_optional.unwrap_or(false))
             }
@@ -183,11 +186,8 @@ impl BotState {
         arguments: &Arguments,
         now: Moment,
     ) -> Result<Value, Refusal> {
+        let text = formatted_text(arguments)?;
         let chat = self.chat(arguments)?;
-        if arguments.text("text").is_none_or(|text| text.trim().is_empty()) {
-            return Err(Refusal::rule("message text is empty"));
-        }
-        let text = formatted(arguments, Field::Text)?;
         let message = self.own(chat, arguments, "edit")?;
         if message.file.is_some() {
             return Err(Refusal::state("there is no text in the message to edit"));

@@ -48,11 +48,13 @@ async fn arguments_come_in_the_address_a_form_parts_or_json() {
 async fn texts_have_1_to_4096_units_after_trimming() {
     let api = start().await;
     let text = |text: String| json!({ "chat_id": ANN, "text": text });
-    for empty in ["", " \n\t", "\r"] {
-        assert_eq!(
-            refused(&api, "sendMessage", text(empty.to_owned())).await,
-            "Bad Request: message text is empty"
-        );
+    let empty = "Bad Request: message text is empty";
+    assert_eq!(refused(&api, "sendMessage", text(String::new())).await, empty);
+    // Before anything else is looked at.
+    assert_eq!(refused(&api, "sendMessage", json!({ "chat_id": 404 })).await, empty);
+    for blank in [" \n\t", "\r"] {
+        let said = refused(&api, "sendMessage", text(blank.to_owned())).await;
+        assert_eq!(said, "Bad Request: text must be non-empty");
     }
     let two_units = "👍".repeat(2048);
     done(&api, "sendMessage", text(format!("\n{two_units}  "))).await;
@@ -148,12 +150,19 @@ async fn keyboards_keep_their_rules_and_presses_are_answered_once_and_soon() {
     let wrong = [
         (json!({ "text": "a", "callback_data": "d".repeat(65) }), "BUTTON_DATA_INVALID"),
         (json!({ "text": "a", "callback_data": "é".repeat(33) }), "BUTTON_DATA_INVALID"),
-        (json!({ "text": "a", "callback_data": "" }), "BUTTON_DATA_INVALID"),
-        (json!({ "text": "a" }), "exactly one"),
+        (json!({ "text": "a", "callback_data": "" }), "Text buttons are unallowed"),
+        (json!({ "text": "a" }), "Text buttons are unallowed"),
         (json!({ "text": "a", "url": "https://a.de", "callback_data": "d" }), "exactly one"),
-        (json!({ "text": "a", "url": "no url" }), "wrong HTTP URL"),
+        (
+            json!({ "text": "a", "url": "http://localhost:1/a" }),
+            "button URL 'http://localhost:1/a' is invalid: Wrong HTTP URL",
+        ),
+        (
+            json!({ "text": "a", "url": "ftp://a.de" }),
+            "button URL 'ftp://a.de' is invalid: Unsupported URL protocol",
+        ),
         (json!({ "text": " ", "callback_data": "d" }), "non-empty"),
-        (json!({ "callback_data": "d" }), "must be a String"),
+        (json!({ "callback_data": "d" }), "Can't find field \"text\""),
     ];
     for (button, why) in wrong {
         let said = refused(&api, "sendMessage", with(button)).await;
