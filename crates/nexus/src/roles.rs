@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use metrics_exporter_prometheus::PrometheusHandle;
 use nexus_blobs::Blobs;
-use nexus_bus::Bus;
+use nexus_bus::{Bus, Chain};
 use nexus_contracts::LOCAL_TENANT;
 use nexus_gateway::{Gateway, Keys, Readiness};
 use nexus_inference::Inference;
 use nexus_memory::Memory;
 use nexus_orchestrator::Orchestrator;
-use nexus_osc::{Osc, Speaker};
+use nexus_osc::{Osc, Speaker, Verdict};
 use nexus_store::{Migration, Store};
 use nexus_telegram::Telegram;
 use nexus_tools::Tools;
@@ -149,8 +149,16 @@ fn verifier(store: Store) -> nexus_osc::Verify {
     Arc::new(move |key: String| {
         let keys = keys.clone();
         Box::pin(async move {
-            let principal = keys.verify(&key).await.ok().flatten()?;
-            Some(Speaker { tenant: principal.tenant, user: principal.user })
+            match keys.verify(&key).await {
+                Ok(Some(principal)) => {
+                    Verdict::Opens(Speaker { tenant: principal.tenant, user: principal.user })
+                }
+                Ok(None) => Verdict::Nothing,
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "an API key of an OSC client could not be looked up");
+                    Verdict::Unavailable
+                }
+            }
         })
     })
 }

@@ -7,13 +7,14 @@ use nexus_contracts::{
 };
 use uuid::Uuid;
 
+use crate::history::History;
 use crate::protocol::Ask;
 
 /// What became of publishing a question.
 #[derive(Debug)]
 pub(crate) enum Published {
     New,
-    /// It was stored before, by an earlier life of this process; its answer may be there already.
+    /// It was stored before, and forgotten here since; its answer may be there already.
     Before(Option<Box<Event<ProcessedRequest>>>),
     /// Its id is taken by another question.
     Conflict,
@@ -42,9 +43,13 @@ pub(crate) fn event(
 }
 
 /// Stores a question.
-pub(crate) async fn publish(bus: &Bus, event: &Event<IncomingRequest>) -> Published {
+pub(crate) async fn publish(
+    bus: &Bus,
+    history: &History,
+    event: &Event<IncomingRequest>,
+) -> Published {
     failpoint::hit("osc.before_publish");
-    match publish_or_find(bus, event).await {
+    match publish_or_find(bus, history, event).await {
         Ok(published) => {
             failpoint::hit("osc.after_publish");
             published
@@ -58,13 +63,30 @@ pub(crate) async fn publish(bus: &Bus, event: &Event<IncomingRequest>) -> Publis
 
 async fn publish_or_find(
     bus: &Bus,
+    history: &History,
     event: &Event<IncomingRequest>,
 ) -> Result<Published, nexus_bus::Error> {
+    // Asked again after the duplicate window, the stream would take it, and the engine, which
+    // remembers as long as the stream, would not answer it a second time.
+    if let Some(sequence) = history.earlier(bus, event).await? {
+        return found(bus, event, sequence).await;
+    }
     let stored = bus.publish(event).await?;
+    history.remember(event, stored.sequence);
     if !stored.duplicate {
         return Ok(Published::New);
     }
-    let earlier = bus.message_at(EVENTS, stored.sequence).await?;
+    // The server tells a second sending of ours from a first one only by time; looking is cheap.
+    found(bus, event, stored.sequence).await
+}
+
+/// What is stored under a question's id: the same question, or another one.
+async fn found(
+    bus: &Bus,
+    event: &Event<IncomingRequest>,
+    sequence: u64,
+) -> Result<Published, nexus_bus::Error> {
+    let earlier = bus.message_at(EVENTS, sequence).await?;
     let same = Event::<IncomingRequest>::decode(&earlier).is_ok_and(|earlier| {
         earlier.id == event.id
             && earlier.payload.text == event.payload.text
@@ -74,8 +96,7 @@ async fn publish_or_find(
     if !same {
         return Ok(Published::Conflict);
     }
-    // The server tells a second sending of ours from a first one only by time; looking is cheap.
-    Ok(Published::Before(find_answer(bus, event, stored.sequence).await?.map(Box::new)))
+    Ok(Published::Before(find_answer(bus, event, sequence).await?.map(Box::new)))
 }
 
 /// The answer to a question, if it is stored by now.

@@ -1,4 +1,5 @@
-//! Keys that were refused a moment ago, so that floods of them do not reach the database. Pure.
+//! Floods of strangers: keys that were refused a moment ago do not reach the database, and few are
+//! answered. Pure.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -52,6 +53,29 @@ impl Guard {
     }
 }
 
+/// Errors that strangers are told, all of them together: enough to find one's own mistake, too few
+/// to make anybody else busy.
+const ERRORS_PER_SECOND: u32 = 1000;
+const SECOND_MS: u64 = 1000;
+
+/// How many strangers have been answered in the current second.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers {
+    since: Option<Timestamp>,
+    answered: u32,
+}
+
+impl Strangers {
+    /// Whether one more is answered.
+    pub(crate) fn may_answer(&mut self, now: Timestamp) -> bool {
+        if self.since.is_none_or(|since| now.millis_since(since) >= SECOND_MS) {
+            *self = Self { since: Some(now), answered: 0 };
+        }
+        self.answered = self.answered.saturating_add(1);
+        self.answered <= ERRORS_PER_SECOND
+    }
+}
+
 fn digest(key: &str) -> [u8; 32] {
     Sha256::digest(key).into()
 }
@@ -81,6 +105,16 @@ mod tests {
         assert!(guard.refuses("next", host, at));
         assert!(!guard.refuses("next", IpAddr::from([10, 0, 0, 2]), at));
         assert!(!guard.refuses("next", host, at.plus_millis(REMEMBERED_MS)));
+    }
+
+    #[test]
+    fn few_strangers_are_answered_in_a_second() {
+        let (mut strangers, at) = (Strangers::default(), Timestamp::from_micros(0));
+        let answered =
+            |strangers: &mut Strangers, at| (0..5000).filter(|_| strangers.may_answer(at)).count();
+        assert_eq!(answered(&mut strangers, at), 1000);
+        assert_eq!(answered(&mut strangers, at.plus_millis(999)), 0);
+        assert_eq!(answered(&mut strangers, at.plus_millis(1000)), 1000);
     }
 
     #[test]

@@ -31,15 +31,21 @@
 
 mod answer;
 mod ask;
-mod codec;
 mod config;
 mod deliver;
 mod error;
 mod guard;
+mod history;
+mod peer;
 mod protocol;
+mod recording;
+mod schedule;
 mod server;
 mod session;
+mod speaker;
+mod tcp;
 
-pub use config::Config;
+pub use config::{Config, Tcp};
 pub use error::Error;
-pub use server::{Osc, Speaker, Verify};
+pub use server::Osc;
+pub use speaker::{Speaker, Verdict, Verify};

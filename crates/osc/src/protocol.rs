@@ -1,13 +1,15 @@
 //! What clients say and hear, as values. Pure.
 //!
-//! Reading is lenient where clients differ: Pd knows only float32, SuperCollider sends true as 1,
-//! so numbers stand for texts and texts for numbers. Writing uses strings and int32 alone.
+//! Reading is lenient where clients differ: numbers stand for texts and texts for numbers
+//! ([`coerce`]), and an address may be a pattern. Writing uses strings and int32 alone.
 
 mod reply;
 #[cfg(test)]
 mod tests;
 
-use rosc::{OscMessage, OscType};
+use std::fmt;
+
+use nexus_osc_codec::{Argument, Pattern, PatternError, coerce};
 
 pub(crate) use reply::{Kind, Reply, token_capacity};
 
@@ -16,6 +18,72 @@ const MAX_NAME: usize = 64;
 /// Longest name of an agent or conversation, in bytes: longer ones are no subject token.
 const MAX_KEY: usize = 192;
 const MAX_TOKEN: usize = 512;
+
+/// Everything below it is ours.
+const SPACE: &str = "/nexus/";
+
+/// Something that can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Hello,
+    Ask,
+    Resend,
+    Cancel,
+    Ping,
+}
+
+/// What an address means to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Addressed {
+    /// Patterns may name several.
+    Methods(Vec<Method>),
+    /// Below `/nexus/`, but nothing there has this name.
+    Nothing,
+    Malformed(PatternError),
+    /// Not ours: what clients say there is kept for others.
+    Elsewhere,
+}
+
+impl Method {
+    const ALL: [(&str, Self); 5] = [
+        ("/nexus/1/hello", Self::Hello),
+        ("/nexus/1/ask", Self::Ask),
+        ("/nexus/1/resend", Self::Resend),
+        ("/nexus/1/cancel", Self::Cancel),
+        ("/nexus/1/ping", Self::Ping),
+    ];
+
+    /// What is meant by an address or a pattern of addresses.
+    pub(crate) fn addressed(address: &str) -> Addressed {
+        let outside =
+            if address.starts_with(SPACE) { Addressed::Nothing } else { Addressed::Elsewhere };
+        let methods: Vec<Self> = if address.contains(['?', '*', '[', '{']) || address.contains("//")
+        {
+            match Pattern::compile(address) {
+                Ok(pattern) => {
+                    let named = Self::ALL.iter().filter(|(name, _)| pattern.matches(name));
+                    named.map(|(_, method)| *method).collect()
+                }
+                Err(error) if outside == Addressed::Nothing => return Addressed::Malformed(error),
+                Err(_) => Vec::new(),
+            }
+        } else {
+            let named = Self::ALL.iter().filter(|(name, _)| *name == address);
+            named.map(|(_, method)| *method).collect()
+        };
+        if methods.is_empty() { outside } else { Addressed::Methods(methods) }
+    }
+}
+
+/// An API key, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) String);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
 
 /// What a client wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,21 +107,12 @@ pub(crate) enum Call {
     },
 }
 
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) client: String,
-    /// 0 is the sender's port.
+    /// 0 is the sender's port. Over TCP it has no meaning: replies use the connection.
     pub(crate) reply_port: u16,
-    pub(crate) token: String,
-}
-
-impl std::fmt::Debug for Hello {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hello")
-            .field("client", &self.client)
-            .field("token", &"***")
-            .finish_non_exhaustive()
-    }
+    pub(crate) token: Key,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,29 +144,34 @@ impl Refusal {
 }
 
 impl Call {
-    /// Reads a message.
-    pub(crate) fn read(message: &OscMessage) -> Result<Self, Refusal> {
-        let mut arguments = Arguments { rest: &message.args };
-        let call = match message.addr.as_str() {
-            "/nexus/1/hello" => Self::Hello(arguments.hello()?),
-            "/nexus/1/ask" => Self::Ask(arguments.ask()?),
-            "/nexus/1/resend" => arguments.resend()?,
-            "/nexus/1/cancel" => {
+    /// Reads what is said to a method.
+    pub(crate) fn read(method: Method, arguments: &[Argument]) -> Result<Self, Refusal> {
+        let mut arguments = Arguments { rest: arguments };
+        Ok(match method {
+            Method::Hello => Self::Hello(arguments.hello()?),
+            Method::Ask => Self::Ask(arguments.ask()?),
+            Method::Resend => arguments.resend()?,
+            Method::Cancel => {
                 let session = arguments.name("session")?;
                 Self::Cancel { session, req: arguments.name("req")? }
             }
-            "/nexus/1/ping" => Self::Ping { session: arguments.name("session")? },
-            _ => {
-                let known = "known addresses: /nexus/1/hello, ask, resend, cancel, ping";
-                return Err(Refusal::new("", "unknown_address", known));
-            }
-        };
-        Ok(call)
+            Method::Ping => Self::Ping { session: arguments.name("session")? },
+        })
+    }
+
+    /// The session that speaks, where it is said.
+    pub(crate) fn session(&self) -> Option<&str> {
+        match self {
+            Self::Hello(_) => None,
+            Self::Ask(ask) => Some(&ask.session),
+            Self::Resend { session, .. } => session.as_deref(),
+            Self::Cancel { session, .. } | Self::Ping { session } => Some(session),
+        }
     }
 }
 
 struct Arguments<'m> {
-    rest: &'m [OscType],
+    rest: &'m [Argument],
 }
 
 impl Arguments<'_> {
@@ -116,7 +180,7 @@ impl Arguments<'_> {
         let port = self.number("reply_port")?;
         let reply_port =
             u16::try_from(port).map_err(|_| bad("reply_port is no UDP port; 0 is the sender's"))?;
-        Ok(Hello { client, reply_port, token: self.text("token", MAX_TOKEN)? })
+        Ok(Hello { client, reply_port, token: Key(self.text("token", MAX_TOKEN)?) })
     }
 
     fn ask(&mut self) -> Result<Ask, Refusal> {
@@ -152,65 +216,38 @@ impl Arguments<'_> {
     }
 
     fn name(&mut self, name: &str) -> Result<String, Refusal> {
+        let fraction = match self.rest.first() {
+            Some(argument @ (Argument::Float(_) | Argument::Double(_))) => {
+                coerce::int(argument).is_none()
+            }
+            _ => false,
+        };
+        if fraction {
+            return Err(bad(format!("{name} has to be a whole number or a string")));
+        }
         self.text(name, MAX_NAME)
     }
 
     fn text(&mut self, name: &str, max: usize) -> Result<String, Refusal> {
-        let text = match self.next(name)? {
-            OscType::String(text) => text.clone(),
-            OscType::Char(char) => char.to_string(),
-            other => match number(other) {
-                Some(number) => number.to_string(),
-                None => return Err(bad(format!("{name} has to be a string"))),
-            },
-        };
+        let text = coerce::text(self.next(name)?);
+        let text = text.ok_or_else(|| bad(format!("{name} has to be a string")))?;
         // An OSC string ends at its first zero, so nobody could be answered by such a name.
         if text.is_empty() || text.len() > max || text.contains('\0') {
             return Err(bad(format!("{name} is empty or has more than {max} bytes")));
         }
-        Ok(text)
+        Ok(text.into_owned())
     }
 
     fn number(&mut self, name: &str) -> Result<i64, Refusal> {
-        let read = match self.next(name)? {
-            OscType::String(text) => text.trim().parse().ok(),
-            other => number(other),
-        };
-        read.ok_or_else(|| bad(format!("{name} has to be a whole number")))
+        coerce::int(self.next(name)?).ok_or_else(|| bad(format!("{name} has to be a whole number")))
     }
 
-    fn next(&mut self, name: &str) -> Result<&OscType, Refusal> {
+    fn next(&mut self, name: &str) -> Result<&Argument, Refusal> {
         let (first, rest) =
             self.rest.split_first().ok_or_else(|| bad(format!("{name} is missing")))?;
         self.rest = rest;
         Ok(first)
     }
-}
-
-/// The whole number that an argument stands for.
-fn number(argument: &OscType) -> Option<i64> {
-    match argument {
-        OscType::Int(int) => Some(i64::from(*int)),
-        OscType::Long(long) => Some(*long),
-        OscType::Bool(bool) => Some(i64::from(*bool)),
-        OscType::Float(float) => whole(f64::from(*float)),
-        OscType::Double(double) => whole(*double),
-        OscType::String(_)
-        | OscType::Char(_)
-        | OscType::Blob(_)
-        | OscType::Time(_)
-        | OscType::Color(_)
-        | OscType::Midi(_)
-        | OscType::Array(_)
-        | OscType::Nil
-        | OscType::Inf => None,
-    }
-}
-
-/// Exact up to 2^53, beyond which floats skip whole numbers.
-#[allow(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
-fn whole(float: f64) -> Option<i64> {
-    (float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
 }
 
 fn bad(message: impl Into<String>) -> Refusal {

@@ -1,41 +1,54 @@
 //! Who is connected, and what they have asked. Pure: time comes in.
 //!
-//! Invariants: only the address that said hello speaks for a session, and only it is answered;
-//! sessions, requests and the answers kept for `resend` are bounded.
+//! Invariants: only the host that said hello speaks for a session, and only it is answered; a key
+//! is asked about again while its session lives; sessions, requests and the answers kept for
+//! `resend` are bounded, and nothing is kept of those who have no session.
 
+mod recording;
 mod requests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use nexus_contracts::{TenantId, Timestamp, Token, derived_id, edge_id};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::protocol::Hello;
-use crate::server::Speaker;
+use crate::peer::Peer;
+use crate::protocol::{Hello, Key};
+use crate::speaker::Speaker;
+pub(crate) use recording::{Recording, Taken};
 pub(crate) use requests::Asked;
 
 /// How long an answer can be asked for again, in milliseconds.
 const KEPT_MS: u64 = 600_000;
 /// Bytes of all kept answers; the oldest go first.
 const KEPT_BYTES: usize = 64 << 20;
+/// Between two looks at the key of a session that goes on: with heartbeats every 20 s, a revoked
+/// key ends its session within a minute.
+const RECHECK_MS: u64 = 30_000;
 
 /// A client that has shown its key.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// What the client calls it: only who has the key can make it.
     pub(crate) wire: String,
+    /// The client's own name.
+    pub(crate) client: String,
     pub(crate) tenant: TenantId,
     pub(crate) user: String,
+    key: Key,
+    /// When the key was last asked about.
+    checked: Timestamp,
     /// Where replies go.
-    pub(crate) reply: SocketAddr,
-    /// Where its last datagram came from; same host as `reply`.
-    source: SocketAddr,
+    pub(crate) reply: Peer,
+    /// Where its last packet came from; same host as `reply`.
+    source: Peer,
     expires: Timestamp,
+    recording: recording::Pace,
     /// Runs, oldest first.
     requests: VecDeque<Uuid>,
 }
@@ -61,6 +74,8 @@ pub(crate) struct Table {
     max_sessions: usize,
     sessions: HashMap<Uuid, Session>,
     wires: HashMap<String, Uuid>,
+    /// Sessions by where they last spoke from.
+    sources: HashMap<Peer, Vec<Uuid>>,
     requests: HashMap<Uuid, Request>,
     /// Requests with something to send.
     due: BTreeSet<Uuid>,
@@ -68,7 +83,7 @@ pub(crate) struct Table {
 
 /// What a client calls its session: the same after a restart, for the same key.
 pub(crate) fn wire_name(hello: &Hello) -> String {
-    let digest = hash(&["nexus osc session", &hello.token, &hello.client]);
+    let digest = hash(&["nexus osc session", &hello.token.0, &hello.client]);
     Uuid::from_slice(&digest[..16]).unwrap_or_default().simple().to_string()
 }
 
@@ -88,6 +103,7 @@ impl Table {
             max_sessions,
             sessions: HashMap::new(),
             wires: HashMap::new(),
+            sources: HashMap::new(),
             requests: HashMap::new(),
             due: BTreeSet::new(),
         }
@@ -103,7 +119,7 @@ impl Table {
         speaker: &Speaker,
         hello: &Hello,
         channel: &Token,
-        source: SocketAddr,
+        source: Peer,
         now: Timestamp,
     ) -> Option<&Session> {
         // Another key of the same user finds the same session, so that no request is asked twice.
@@ -117,39 +133,95 @@ impl Table {
                 return None;
             }
         }
-        let port = if hello.reply_port == 0 { source.port() } else { hello.reply_port };
         let wire = wire_name(hello);
-        let requests = match self.sessions.remove(&id) {
-            Some(old) => {
-                self.wires.remove(&old.wire);
-                old.requests
-            }
-            None => VecDeque::new(),
+        let (requests, recording) = match self.close(id) {
+            Some(old) => (old.requests, old.recording),
+            None => Default::default(),
         };
         self.wires.insert(wire.clone(), id);
+        self.sources.entry(source).or_default().push(id);
         let session = Session {
             wire,
+            client: hello.client.clone(),
             tenant: speaker.tenant,
             user: speaker.user.clone(),
-            reply: SocketAddr::new(source.ip(), port),
+            key: hello.token.clone(),
+            checked: now,
+            reply: source.replying_to(hello.reply_port),
             source,
             expires: now.plus_millis(self.lease_ms),
+            recording,
             requests,
         };
         Some(self.sessions.entry(id).insert_entry(session).into_mut())
     }
 
-    /// The session of that name, if it may speak from there; it lives on then.
-    pub(crate) fn touch(&mut self, wire: &str, source: SocketAddr, now: Timestamp) -> Option<Uuid> {
+    /// The session of that name, if it may speak from that host.
+    pub(crate) fn named(&self, wire: &str, host: IpAddr, now: Timestamp) -> Option<Uuid> {
         let id = *self.wires.get(wire)?;
-        let expires = now.plus_millis(self.lease_ms);
-        let session = self.sessions.get_mut(&id)?;
-        if session.expires <= now || session.source.ip() != source.ip() {
-            return None;
-        }
-        session.source = source;
-        session.expires = expires;
+        let session = self.sessions.get(&id)?;
+        (session.expires > now && session.source.host() == host).then_some(id)
+    }
+
+    /// As [`Self::named`]; the session lives on then, and is answered where it speaks.
+    pub(crate) fn touch(&mut self, wire: &str, source: Peer, now: Timestamp) -> Option<Uuid> {
+        let id = self.named(wire, source.host(), now)?;
+        self.renew(id, source, now);
         Some(id)
+    }
+
+    fn renew(&mut self, id: Uuid, source: Peer, now: Timestamp) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.expires = now.plus_millis(self.lease_ms);
+        // Over UDP replies go to the port that was named, whichever port was spoken from.
+        if !matches!((session.reply, source), (Peer::Udp(_), Peer::Udp(_))) {
+            session.reply = source;
+        }
+        let before = std::mem::replace(&mut session.source, source);
+        if before != source {
+            self.leave(before, id);
+            self.sources.entry(source).or_default().push(id);
+        }
+    }
+
+    /// Forgets that a session spoke from there.
+    fn leave(&mut self, source: Peer, id: Uuid) {
+        if let Some(there) = self.sources.get_mut(&source) {
+            there.retain(|other| *other != id);
+            if there.is_empty() {
+                self.sources.remove(&source);
+            }
+        }
+    }
+
+    /// Ends a session; what it has asked stays until the next [`Self::expire`].
+    pub(crate) fn close(&mut self, id: Uuid) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        self.wires.remove(&session.wire);
+        self.leave(session.source, id);
+        Some(session)
+    }
+
+    /// The key of a session, when it is time to ask about it again; said once each time.
+    pub(crate) fn key_to_check(&mut self, id: Uuid, now: Timestamp) -> Option<Key> {
+        let session = self.sessions.get_mut(&id)?;
+        (now.millis_since(session.checked) >= RECHECK_MS).then(|| {
+            session.checked = now;
+            session.key.clone()
+        })
+    }
+
+    /// The key could not be looked up: at the next message it is tried again.
+    pub(crate) fn check_soon(&mut self, id: Uuid) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.checked = Timestamp::from_micros(0);
+        }
+    }
+
+    /// Ends a session whose key opens nothing any more, unless it has another key by now.
+    pub(crate) fn revoke(&mut self, id: Uuid, key: &Key) -> Option<Session> {
+        self.sessions.get(&id).filter(|session| session.key == *key)?;
+        self.close(id)
     }
 
     /// Whether a session of that name is open.
@@ -164,14 +236,13 @@ impl Table {
     /// Sessions that last spoke from exactly there.
     pub(crate) fn at(
         &self,
-        source: SocketAddr,
+        source: Peer,
         now: Timestamp,
     ) -> impl Iterator<Item = (Uuid, &Session)> {
-        let there = move |session: &Session| session.source == source && session.expires > now;
-        self.sessions
-            .iter()
-            .filter(move |(_, session)| there(session))
-            .map(|(id, session)| (*id, session))
+        let there = self.sources.get(&source).into_iter().flatten();
+        there
+            .filter_map(|id| Some((*id, self.sessions.get(id)?)))
+            .filter(move |(_, session)| session.expires > now)
     }
 
     /// Id of the run that a session's request is.
@@ -181,9 +252,11 @@ impl Table {
 
     /// Forgets sessions whose lease has ended, and answers that have been kept long enough.
     pub(crate) fn expire(&mut self, now: Timestamp) {
+        let ended = self.sessions.iter().filter(|(_, session)| session.expires <= now);
+        for id in ended.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.close(id);
+        }
         let (sessions, requests) = (&mut self.sessions, &mut self.requests);
-        sessions.retain(|_, session| session.expires > now);
-        self.wires.retain(|_, id| sessions.contains_key(id));
         requests.retain(|_, request| {
             let kept = request.ended.is_none_or(|ended| now.millis_since(ended) < KEPT_MS);
             kept && sessions.contains_key(&request.session)

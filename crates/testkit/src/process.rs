@@ -94,8 +94,15 @@ pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-fn free_udp_port() -> io::Result<u16> {
-    Ok(UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// A port that is free for UDP and for TCP: OSC uses both.
+fn free_osc_port() -> io::Result<u16> {
+    loop {
+        let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+        let address = socket.local_addr()?;
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address.port());
+        }
+    }
 }
 
 impl Nexus {
@@ -105,7 +112,7 @@ impl Nexus {
     /// When it does not become ready; with its log.
     pub async fn up(options: Options) -> Result<Self> {
         let mut place = Place::new(&options)?;
-        let (http, osc_port) = (format!("127.0.0.1:{}", free_port()?), free_udp_port()?);
+        let (http, osc_port) = (format!("127.0.0.1:{}", free_port()?), free_osc_port()?);
         place.set("NEXUS_HTTP", &http);
         place.set("NEXUS_OSC", format!("127.0.0.1:{osc_port}"));
         let nexus = Self {
@@ -184,7 +191,7 @@ impl Nexus {
         &self.http
     }
 
-    /// The UDP port of its OSC adapter.
+    /// The UDP and TCP port of its OSC adapter.
     #[must_use]
     pub fn osc_port(&self) -> u16 {
         self.osc_port

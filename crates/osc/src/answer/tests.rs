@@ -1,11 +1,9 @@
 use std::collections::BTreeMap;
 
-use nexus_contracts::Timestamp;
+use nexus_osc_codec::{Argument, Limits, decode};
 use proptest::prelude::*;
-use rosc::OscType;
 
 use super::*;
-use crate::codec::decode;
 
 const CALL: Uuid = Uuid::from_u128(1);
 
@@ -27,20 +25,20 @@ struct Heard {
 impl Heard {
     fn hear(&mut self, datagrams: Vec<Vec<u8>>) {
         for datagram in datagrams {
-            let message = decode(&datagram, Timestamp::from_micros(0)).unwrap().messages.remove(0);
-            match (message.addr.as_str(), message.args.as_slice()) {
+            let message = decode(&datagram, &Limits::default()).unwrap().remove(0).message;
+            match (message.address.as_str(), message.arguments.as_slice()) {
                 (
                     "/nexus/1/token",
                     [
-                        OscType::String(_),
-                        OscType::Int(seq),
-                        OscType::String(kind),
-                        OscType::String(text),
+                        Argument::String(_),
+                        Argument::Int(seq),
+                        Argument::String(kind),
+                        Argument::String(text),
                     ],
                 ) => drop(self.tokens.insert(*seq, (kind.clone(), text.clone()))),
                 (
                     "/nexus/1/done",
-                    [OscType::String(_), OscType::Int(total), OscType::String(status)],
+                    [Argument::String(_), Argument::Int(total), Argument::String(status)],
                 ) => {
                     self.done = Some((*total, status.clone()));
                 }

@@ -1,6 +1,4 @@
-use rosc::{OscMessage, OscType};
-
-use crate::codec;
+use nexus_osc_codec::{Argument, Message, encode_message};
 
 /// Largest datagram that is sent: fits every usual path unfragmented.
 pub(crate) const MAX_DATAGRAM: usize = 1200;
@@ -65,7 +63,7 @@ pub(crate) enum Reply<'a> {
 impl Reply<'_> {
     /// The datagram.
     pub(crate) fn encode(self) -> Vec<u8> {
-        let (addr, args) = match self {
+        let (address, arguments) = match self {
             Self::Welcome { session, lease, heartbeat_s } => {
                 ("/nexus/1/welcome", vec![session.into(), lease.into(), int(heartbeat_s)])
             }
@@ -81,12 +79,23 @@ impl Reply<'_> {
             }
             Self::Pong { session } => ("/nexus/1/pong", vec![session.into()]),
         };
-        codec::encode(OscMessage { addr: addr.to_owned(), args })
+        let message = Message::new(address, arguments);
+        encode_message(&message).unwrap_or_else(|_| encode_without_zeros(message))
     }
 }
 
-fn int(number: impl TryInto<i32>) -> OscType {
-    OscType::Int(number.try_into().unwrap_or(i32::MAX))
+/// Texts of others may hold zeros, which OSC strings cannot carry; nothing else can fail.
+fn encode_without_zeros(mut message: Message) -> Vec<u8> {
+    for argument in &mut message.arguments {
+        if let Argument::String(text) = argument {
+            *text = text.replace('\0', "\u{fffd}");
+        }
+    }
+    encode_message(&message).unwrap_or_default()
+}
+
+fn int(number: impl TryInto<i32>) -> Argument {
+    Argument::Int(number.try_into().unwrap_or(i32::MAX))
 }
 
 /// Most bytes of text in one token message of this request.

@@ -1,51 +1,25 @@
-//! From datagrams to what is done about them.
-
-use std::net::SocketAddr;
-use std::time::Duration;
+//! What clients with a session ask for.
 
 use nexus_contracts::{Metadata, Token};
 use uuid::Uuid;
 
 use super::{Server, Work};
 use crate::ask;
-use crate::codec;
-use crate::protocol::{Ask, Call, Hello, Refusal, Reply};
-use crate::session::{Asked, wire_name};
+use crate::peer::Peer;
+use crate::protocol::{Ask, Call, Refusal, Reply};
+use crate::session::Asked;
 
-/// Longest look-up of a key.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Token messages that one `resend` may ask for.
 const MAX_RESENT: usize = 64;
 
-/// Where a datagram came from, and how many bytes it may be answered with when nobody is known there.
+/// Where a packet came from, and how many bytes it may be answered with when nobody is known there.
 pub(super) struct Origin {
-    pub(super) source: SocketAddr,
+    pub(super) source: Peer,
     pub(super) allowance: usize,
 }
 
 impl Server {
-    pub(super) fn datagram(&mut self, bytes: &[u8], source: SocketAddr) {
-        let mut origin = Origin { source, allowance: bytes.len() };
-        let packet = match codec::decode(bytes, (self.now)()) {
-            Ok(packet) => packet,
-            Err(error) => {
-                metrics::counter!("nexus_osc_datagrams_total", "result" => "malformed")
-                    .increment(1);
-                let refusal = Refusal::new("", error.code(), error.to_string());
-                return self.refuse(&mut origin, None, &refusal);
-            }
-        };
-        metrics::counter!("nexus_osc_datagrams_total", "result" => "read").increment(1);
-        metrics::counter!("nexus_osc_late_bundles_total").increment(packet.late);
-        for message in &packet.messages {
-            let done = Call::read(message).and_then(|call| self.call(call, &mut origin));
-            if let Err(refusal) = done {
-                self.refuse(&mut origin, None, &refusal);
-            }
-        }
-    }
-
-    fn call(&mut self, call: Call, origin: &mut Origin) -> Result<(), Refusal> {
+    pub(super) fn call(&mut self, call: Call, origin: &mut Origin) -> Result<(), Refusal> {
         match call {
             Call::Hello(hello) => self.hello(hello, origin),
             Call::Ask(ask) => self.ask(&ask, origin.source),
@@ -62,34 +36,15 @@ impl Server {
     }
 
     /// The session, if it may speak from there.
-    fn touched(&mut self, session: &str, req: &str, source: SocketAddr) -> Result<Uuid, Refusal> {
-        let known = self.table.touch(session, source, (self.now)());
-        known.ok_or_else(|| Refusal::new(req, "unknown_session", "say hello first"))
+    fn touched(&mut self, session: &str, req: &str, source: Peer) -> Result<Uuid, Refusal> {
+        let now = (self.now)();
+        let known = self.table.touch(session, source, now);
+        let id = known.ok_or_else(|| Refusal::new(req, "unknown_session", "say hello first"))?;
+        self.recheck(id, now);
+        Ok(id)
     }
 
-    fn hello(&mut self, hello: Hello, origin: &mut Origin) -> Result<(), Refusal> {
-        let known = self.table.knows(&wire_name(&hello));
-        if !known && self.guard.refuses(&hello.token, origin.source.ip(), (self.now)()) {
-            self.unauthorised(&hello, origin);
-            return Ok(());
-        }
-        let Ok(permit) = self.verifying.clone().try_acquire_owned() else {
-            return Err(Refusal::new("", "busy", "too many clients say hello at once; try again"));
-        };
-        let (verifying, report) = ((self.verify)(hello.token.clone()), self.report.clone());
-        let (source, size) = (origin.source, origin.allowance);
-        // It answers later, so the rest of this datagram is answered with nothing.
-        origin.allowance = 0;
-        self.tasks.spawn(async move {
-            let speaker = tokio::time::timeout(VERIFY_TIMEOUT, verifying).await.ok().flatten();
-            // The permit goes before the report, so that waiting reports hold up no look-up.
-            drop(permit);
-            let _ = report.send(Work::Verified { source, size, hello, speaker }).await;
-        });
-        Ok(())
-    }
-
-    fn ask(&mut self, ask: &Ask, source: SocketAddr) -> Result<(), Refusal> {
+    fn ask(&mut self, ask: &Ask, source: Peer) -> Result<(), Refusal> {
         let id = self.touched(&ask.session, &ask.req, source)?;
         let refusal = |code, message: &str| Refusal::new(&ask.req, code, message);
         let native = ask.conversation.clone().unwrap_or_else(|| id.to_string());
@@ -116,9 +71,9 @@ impl Server {
                 return Err(refusal("busy", "too many questions of this session are open"));
             }
         }
-        let (bus, report) = (self.bus.clone(), self.report.clone());
+        let (bus, history, report) = (self.bus.clone(), self.history.clone(), self.report.clone());
         self.tasks.spawn(async move {
-            let published = ask::publish(&bus, &event).await;
+            let published = ask::publish(&bus, &history, &event).await;
             drop(permit);
             let _ = report.send(Work::Published { run, published }).await;
         });
@@ -130,7 +85,7 @@ impl Server {
         session: Option<&str>,
         req: &str,
         (from, to): (usize, usize),
-        source: SocketAddr,
+        source: Peer,
     ) -> Result<(), Refusal> {
         let unknown = || {
             Refusal::new(
@@ -171,7 +126,7 @@ impl Server {
         Ok(())
     }
 
-    fn cancel(&mut self, session: &str, req: &str, source: SocketAddr) -> Result<(), Refusal> {
+    fn cancel(&mut self, session: &str, req: &str, source: Peer) -> Result<(), Refusal> {
         let id = self.touched(session, req, source)?;
         let run = self.table.run(id, &self.channel, req);
         let Some((run, request)) =
@@ -214,8 +169,8 @@ impl Server {
         metrics::counter!("nexus_osc_refused_total", "code" => refusal.code).increment(1);
         let Refusal { req, code, message } = refusal;
         let full = Reply::Error { req, code, message }.encode();
-        let known =
-            self.table.at(origin.source, (self.now)()).next().map(|(_, session)| session.reply);
+        let now = (self.now)();
+        let known = self.table.at(origin.source, now).next().map(|(_, session)| session.reply);
         if let Some(reply) = known {
             return self.out.push((reply, full));
         }
@@ -224,12 +179,14 @@ impl Server {
         else {
             return;
         };
+        if !self.strangers.may_answer(now) {
+            return;
+        }
         origin.allowance -= error.len();
-        let port = reply_port.filter(|port| *port != 0).unwrap_or_else(|| origin.source.port());
-        self.out.push((SocketAddr::new(origin.source.ip(), port), error));
+        self.out.push((origin.source.replying_to(reply_port.unwrap_or(0)), error));
     }
 
-    fn reply(&mut self, id: Uuid, reply: Reply<'_>) {
+    pub(super) fn reply(&mut self, id: Uuid, reply: Reply<'_>) {
         if let Some(session) = self.table.session(id) {
             self.out.push((session.reply, reply.encode()));
         }

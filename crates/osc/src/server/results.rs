@@ -3,17 +3,19 @@
 use uuid::Uuid;
 
 use super::calls::{Origin, conflict};
-use super::{Server, Speaker, Work};
+use super::{Server, Work};
 use crate::ask::Published;
-use crate::protocol::{Hello, Refusal, Reply};
+use crate::protocol::{Refusal, Reply};
+use crate::recording::NotRecorded;
 
 impl Server {
     /// Takes up what a task has done.
     pub(super) fn done(&mut self, work: Work) {
         match work {
-            Work::Verified { source, size, hello, speaker } => {
-                self.verified(&hello, speaker, &mut Origin { source, allowance: size });
+            Work::Verified { source, size, hello, verdict } => {
+                self.verified(&hello, verdict, &mut Origin { source, allowance: size });
             }
+            Work::Rechecked { session, key, verdict } => self.rechecked(session, &key, verdict),
             Work::Published { run, published } => self.published(run, published),
             Work::NotCancelled { run, code, message } => {
                 if let Some((to, request)) = self.table.reply_to(run).zip(self.table.request(run)) {
@@ -21,27 +23,13 @@ impl Server {
                     self.out.push((to, error.encode()));
                 }
             }
+            Work::NotRecorded(NotRecorded { session, code, message }) => {
+                metrics::counter!("nexus_osc_not_recorded_total", "code" => code).increment(1);
+                if self.table.may_tell(session, (self.now)()) {
+                    self.reply(session, Reply::Error { req: "", code, message: &message });
+                }
+            }
         }
-    }
-
-    fn verified(&mut self, hello: &Hello, speaker: Option<Speaker>, origin: &mut Origin) {
-        let now = (self.now)();
-        let Some(speaker) = speaker else {
-            self.guard.refused(&hello.token, origin.source.ip(), now);
-            return self.unauthorised(hello, origin);
-        };
-        let lease_s = self.table.lease_ms() / 1000;
-        let Some(session) = self.table.hello(&speaker, hello, &self.channel, origin.source, now)
-        else {
-            let refusal = Refusal::new("", "too_many_sessions", "try again later");
-            return self.refuse(origin, Some(hello.reply_port), &refusal);
-        };
-        let welcome = Reply::Welcome {
-            session: &session.wire,
-            lease: &lease_s.to_string(),
-            heartbeat_s: lease_s / 3,
-        };
-        self.out.push((session.reply, welcome.encode()));
     }
 
     fn published(&mut self, run: Uuid, published: Published) {
@@ -71,10 +59,5 @@ impl Server {
                 Reply::Error { req: &request.req, code: refusal.code, message: &refusal.message };
             self.out.push((to, error.encode()));
         }
-    }
-
-    pub(super) fn unauthorised(&mut self, hello: &Hello, origin: &mut Origin) {
-        let refusal = Refusal::new("", "unauthorised", "the API key opens nothing");
-        self.refuse(origin, Some(hello.reply_port), &refusal);
     }
 }

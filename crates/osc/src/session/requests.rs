@@ -1,12 +1,11 @@
 //! What sessions have asked, and what they are told.
 
-use std::net::SocketAddr;
-
 use nexus_contracts::{InferenceChunk, Outcome, TenantId, Timestamp, Token};
 use uuid::Uuid;
 
 use super::{Request, Table, hash};
 use crate::answer::Answer;
+use crate::peer::Peer;
 use crate::protocol::Ask;
 
 /// Requests that a session remembers, those in flight included.
@@ -34,7 +33,7 @@ impl Table {
     }
 
     /// Where a request's session is answered.
-    pub(crate) fn reply_to(&self, run: Uuid) -> Option<SocketAddr> {
+    pub(crate) fn reply_to(&self, run: Uuid) -> Option<Peer> {
         let request = self.requests.get(&run)?;
         self.sessions.get(&request.session).map(|session| session.reply)
     }
@@ -145,7 +144,7 @@ impl Table {
     }
 
     /// The next datagrams of every answer that has some.
-    pub(crate) fn take_due(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn take_due(&mut self) -> Vec<(Peer, Vec<u8>)> {
         let mut datagrams = Vec::new();
         for run in std::mem::take(&mut self.due) {
             let Some(request) = self.requests.get_mut(&run).filter(|request| request.accepted)

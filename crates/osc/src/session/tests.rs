@@ -10,8 +10,8 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::from_micros(0).plus_millis(millis)
 }
 
-fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+fn address(text: &str) -> Peer {
+    Peer::Udp(text.parse().unwrap())
 }
 
 fn channel() -> Token {
@@ -19,7 +19,7 @@ fn channel() -> Token {
 }
 
 fn hello(client: &str, token: &str) -> Hello {
-    Hello { client: client.to_owned(), reply_port: 0, token: token.to_owned() }
+    Hello { client: client.to_owned(), reply_port: 0, token: Key(token.to_owned()) }
 }
 
 fn speaker() -> Speaker {
@@ -42,7 +42,7 @@ fn answered(text: &str) -> Outcome {
 
 struct Case {
     table: Table,
-    home: SocketAddr,
+    home: Peer,
 }
 
 impl Case {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -13,7 +13,7 @@ use nexus_contracts::{
     ChunkDelta, Event, EventType, IncomingRequest, InferenceChunk, LOCAL_TENANT, Outcome, Pattern,
     ProcessedRequest, Timestamp, derived_id,
 };
-use nexus_osc::{Config, Error, Osc, Speaker, Verify};
+use nexus_osc::{Config, Error, Osc, Speaker, Verdict, Verify};
 use rosc::{OscMessage, OscPacket, OscType};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
@@ -31,13 +31,21 @@ pub(crate) fn now() -> Timestamp {
     jiff::Timestamp::now().into()
 }
 
-pub(crate) fn verify(lookups: &Arc<AtomicU32>) -> Verify {
-    let lookups = Arc::clone(lookups);
+/// What is known of keys: how often they are asked about, and whether they are revoked.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    pub(crate) lookups: AtomicU32,
+    pub(crate) revoked: AtomicBool,
+}
+
+pub(crate) fn verify(keys: &Arc<Keys>) -> Verify {
+    let keys = Arc::clone(keys);
     Arc::new(move |key| {
-        lookups.fetch_add(1, Ordering::Relaxed);
-        let speaker =
-            (key == KEY).then(|| Speaker { tenant: LOCAL_TENANT, user: "ada".to_owned() });
-        async move { speaker }.boxed()
+        keys.lookups.fetch_add(1, Ordering::Relaxed);
+        let opens = key == KEY && !keys.revoked.load(Ordering::Relaxed);
+        let speaker = Speaker { tenant: LOCAL_TENANT, user: "ada".to_owned() };
+        let verdict = if opens { Verdict::Opens(speaker) } else { Verdict::Nothing };
+        async move { verdict }.boxed()
     })
 }
 
@@ -46,27 +54,39 @@ pub(crate) struct Case {
     pub(crate) nats: Nats,
     pub(crate) bus: Bus,
     pub(crate) address: SocketAddr,
-    pub(crate) lookups: Arc<AtomicU32>,
+    pub(crate) tcp: SocketAddr,
+    pub(crate) keys: Arc<Keys>,
+    config: Config,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
 }
 
 impl Case {
     pub(crate) async fn start() -> Self {
+        let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..Config::default() };
+        Self::with(config, |_| {}).await
+    }
+
+    /// With these settings, and the streams changed.
+    pub(crate) async fn with(config: Config, change: impl FnOnce(&mut Spec)) -> Self {
         let nats = Nats::start().await;
         let bus = Bus::connect(&nats.url, "osc test").await.unwrap();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
-        let spec = Spec::read_folder(&folder, Durability::Interval).unwrap();
+        let mut spec = Spec::read_folder(&folder, Durability::Interval).unwrap();
+        change(&mut spec);
         Topology::new(&bus, &spec).apply(false).await.unwrap();
-        let lookups = Arc::new(AtomicU32::new(0));
-        let (address, stop, running) = serve(&bus, &lookups).await;
-        Self { nats, bus, address, lookups, stop, running }
+        let keys = Arc::default();
+        let (running, stop) = serve(&bus, &config, &keys).await;
+        let Running { address, tcp, task } = running;
+        Self { nats, bus, address, tcp, keys, config, stop, running: task }
     }
 
     pub(crate) async fn restart(&mut self) {
         self.stop.cancel();
         timeout(LIMIT, &mut self.running).await.unwrap().unwrap().unwrap();
-        (self.address, self.stop, self.running) = serve(&self.bus, &self.lookups).await;
+        let (running, stop) = serve(&self.bus, &self.config, &self.keys).await;
+        (self.address, self.tcp, self.running) = (running.address, running.tcp, running.task);
+        self.stop = stop;
     }
 
     pub(crate) async fn stop(self) {
@@ -113,14 +133,17 @@ impl Case {
     }
 }
 
-async fn serve(
-    bus: &Bus,
-    lookups: &Arc<AtomicU32>,
-) -> (SocketAddr, CancellationToken, JoinHandle<Result<(), Error>>) {
-    let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..Config::default() };
+struct Running {
+    address: SocketAddr,
+    tcp: SocketAddr,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+async fn serve(bus: &Bus, config: &Config, keys: &Arc<Keys>) -> (Running, CancellationToken) {
     let stop = CancellationToken::new();
-    let osc = Osc::open(bus, config, verify(lookups), now, stop.clone()).await.unwrap();
-    (osc.local_addr().unwrap(), stop, tokio::spawn(osc.run()))
+    let osc = Osc::open(bus, config.clone(), verify(keys), now, stop.clone()).await.unwrap();
+    let (address, tcp) = (osc.local_addr().unwrap(), osc.local_tcp_addr().unwrap());
+    (Running { address, tcp, task: tokio::spawn(osc.run()) }, stop)
 }
 
 pub(crate) struct Client {

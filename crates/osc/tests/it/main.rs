@@ -178,7 +178,7 @@ async fn strangers_get_no_more_bytes_than_they_send() {
             .await;
         assert_eq!(client.hear("/nexus/1/error").await[..2], ["".into(), "unauthorised".into()]);
     }
-    assert_eq!(case.lookups.load(Ordering::Relaxed), 1);
+    assert_eq!(case.keys.lookups.load(Ordering::Relaxed), 1);
 
     let questions = [
         ("/nexus/1/ask", vec!["x".into(), "1".into(), "hi".into()]),
@@ -212,7 +212,11 @@ async fn a_flood_of_wrong_keys_does_not_reach_the_verifier() {
         }
     }
     while client.next_within(SILENCE).await.is_some() {}
-    assert!(case.lookups.load(Ordering::Relaxed) < 40, "{}", case.lookups.load(Ordering::Relaxed));
+    assert!(
+        case.keys.lookups.load(Ordering::Relaxed) < 40,
+        "{}",
+        case.keys.lookups.load(Ordering::Relaxed)
+    );
     // Who is connected already stays so.
     assert_eq!(client.hello("pd", KEY).await, session);
     case.stop().await;
@@ -319,14 +323,14 @@ async fn a_taken_port_is_said_plainly() {
     let case = Case::start().await;
     let config = Config { listen: Some(case.address), ..Config::default() };
     let taken =
-        Osc::open(&case.bus, config, verify(&case.lookups), now, CancellationToken::new()).await;
+        Osc::open(&case.bus, config, verify(&case.keys), now, CancellationToken::new()).await;
     let error = taken.unwrap_err();
     assert!(matches!(error, Error::Bind { .. }));
     assert!(error.to_string().contains("NEXUS_OSC"));
 
     let off = Config { listen: None, ..Config::default() };
     let stop = CancellationToken::new();
-    let off = Osc::open(&case.bus, off, verify(&case.lookups), now, stop.clone()).await.unwrap();
+    let off = Osc::open(&case.bus, off, verify(&case.keys), now, stop.clone()).await.unwrap();
     assert_eq!(off.local_addr(), None);
     stop.cancel();
     off.run().await.unwrap();
