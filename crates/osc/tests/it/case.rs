@@ -56,35 +56,30 @@ pub(crate) struct Case {
     pub(crate) address: SocketAddr,
     pub(crate) tcp: SocketAddr,
     pub(crate) keys: Arc<Keys>,
-    config: Config,
+    setup: Setup,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Error>>,
 }
 
 impl Case {
     pub(crate) async fn start() -> Self {
-        let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..Config::default() };
-        Self::with(config, |_| {}).await
+        Self::with(Setup::default()).await
     }
 
-    /// With these settings, and the streams changed.
-    pub(crate) async fn with(config: Config, change: impl FnOnce(&mut Spec)) -> Self {
+    pub(crate) async fn with(setup: Setup) -> Self {
         let nats = Nats::start().await;
         let bus = Bus::connect(&nats.url, "osc test").await.unwrap();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
-        let mut spec = Spec::read_folder(&folder, Durability::Interval).unwrap();
-        change(&mut spec);
+        let spec = Spec::read_folder(&setup.bus_config, Durability::Interval).unwrap();
         Topology::new(&bus, &spec).apply(false).await.unwrap();
         let keys = Arc::default();
-        let (running, stop) = serve(&bus, &config, &keys).await;
-        let Running { address, tcp, task } = running;
-        Self { nats, bus, address, tcp, keys, config, stop, running: task }
+        let (Running { address, tcp, task }, stop) = serve(&bus, &setup, &keys).await;
+        Self { nats, bus, address, tcp, keys, setup, stop, running: task }
     }
 
     pub(crate) async fn restart(&mut self) {
         self.stop.cancel();
         timeout(LIMIT, &mut self.running).await.unwrap().unwrap().unwrap();
-        let (running, stop) = serve(&self.bus, &self.config, &self.keys).await;
+        let (running, stop) = serve(&self.bus, &self.setup, &self.keys).await;
         (self.address, self.tcp, self.running) = (running.address, running.tcp, running.task);
         self.stop = stop;
     }
@@ -96,8 +91,12 @@ impl Case {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        Client { socket, server: self.address }
+        self.client_through(self.address).await
+    }
+
+    /// A client that knows the server under another address.
+    pub(crate) async fn client_through(&self, server: SocketAddr) -> Client {
+        Client { socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(), server }
     }
 
     /// All events of a type, once there are so many.
@@ -133,15 +132,34 @@ impl Case {
     }
 }
 
+/// How a case is set up.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) bus_config: PathBuf,
+    pub(crate) now: fn() -> Timestamp,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config: Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..Config::default() },
+            bus_config: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config"),
+            now,
+        }
+    }
+}
+
 struct Running {
     address: SocketAddr,
     tcp: SocketAddr,
     task: JoinHandle<Result<(), Error>>,
 }
 
-async fn serve(bus: &Bus, config: &Config, keys: &Arc<Keys>) -> (Running, CancellationToken) {
+async fn serve(bus: &Bus, setup: &Setup, keys: &Arc<Keys>) -> (Running, CancellationToken) {
     let stop = CancellationToken::new();
-    let osc = Osc::open(bus, config.clone(), verify(keys), now, stop.clone()).await.unwrap();
+    let osc =
+        Osc::open(bus, setup.config.clone(), verify(keys), setup.now, stop.clone()).await.unwrap();
     let (address, tcp) = (osc.local_addr().unwrap(), osc.local_tcp_addr().unwrap());
     (Running { address, tcp, task: tokio::spawn(osc.run()) }, stop)
 }
@@ -155,8 +173,11 @@ impl Client {
     /// Returns the datagram's size.
     pub(crate) async fn say(&self, addr: &str, args: Vec<OscType>) -> usize {
         let message = OscPacket::Message(OscMessage { addr: addr.to_owned(), args });
-        let bytes = rosc::encoder::encode(&message).unwrap();
-        self.socket.send_to(&bytes, self.server).await.unwrap()
+        self.send(&rosc::encoder::encode(&message).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, packet: &[u8]) -> usize {
+        self.socket.send_to(packet, self.server).await.unwrap()
     }
 
     pub(crate) async fn next_within(&self, limit: Duration) -> Option<(usize, OscMessage)> {
