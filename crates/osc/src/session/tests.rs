@@ -212,3 +212,64 @@ fn kept_answers_are_bounded_in_bytes() {
             <= KEPT_BYTES
     );
 }
+
+#[test]
+fn replies_follow_a_client_from_udp_to_tcp_and_back() {
+    let mut case = Case::new();
+    let (wire, id) = case.greet("pd", "key", at(0));
+    let host = case.home.host();
+    let (first, second) = (Peer::Tcp { connection: 1, host }, Peer::Tcp { connection: 2, host });
+    let elsewhere = Peer::Tcp { connection: 3, host: address("10.0.0.2:1").host() };
+    let replied = |case: &mut Case, source| {
+        let id = case.table.touch(&wire, source, at(1))?;
+        Some(case.table.session(id).unwrap().reply)
+    };
+    assert_eq!(replied(&mut case, first), Some(first));
+    assert_eq!(replied(&mut case, second), Some(second));
+    assert_eq!(replied(&mut case, elsewhere), None);
+    let other_port = address("10.0.0.1:5001");
+    assert_eq!(replied(&mut case, other_port), Some(other_port));
+    assert_eq!(case.table.at(other_port, at(2)).map(|(id, _)| id).collect::<Vec<_>>(), [id]);
+    assert_eq!(case.table.sources.len(), 1);
+    case.table.expire(at(2 * LEASE_MS));
+    assert!(case.table.sources.is_empty());
+}
+
+#[test]
+fn a_session_has_so_many_packets_recorded_in_a_second() {
+    let mut case = Case::new();
+    case.greet("pd", "key", at(0));
+    let mut burst = |now| {
+        let all: Vec<_> = (0..700).map(|_| case.table.record(case.home, now)).collect();
+        let count = |wanted: fn(&Recording) -> bool| all.iter().filter(|one| wanted(one)).count();
+        (
+            count(|one| matches!(one, Recording::Take(_))),
+            count(|one| *one == Recording::TooMany),
+            count(|one| *one == Recording::Drop),
+        )
+    };
+    assert_eq!(burst(at(0)), (500, 1, 199));
+    assert_eq!(burst(at(999)), (0, 0, 700));
+    assert_eq!(burst(at(1000)), (500, 1, 199));
+    // Recording is a sign of life.
+    assert_eq!(burst(at(1000 + LEASE_MS - 1)), (500, 1, 199));
+    assert_eq!(case.table.record(address("10.0.0.1:5001"), at(1)), Recording::Stranger);
+}
+
+#[test]
+fn a_key_is_asked_about_every_half_minute_and_ends_only_its_own_session() {
+    let mut case = Case::new();
+    let (wire, id) = case.greet("pd", "key", at(0));
+    let key = Key("key".to_owned());
+    assert_eq!(case.table.key_to_check(id, at(29_999)), None);
+    assert_eq!(case.table.key_to_check(id, at(30_000)), Some(key.clone()));
+    assert_eq!(case.table.key_to_check(id, at(30_001)), None);
+    case.table.check_soon(id);
+    assert_eq!(case.table.key_to_check(id, at(30_002)), Some(key.clone()));
+    // By the time that the old key is known to be revoked, there is a new one.
+    let (new, _) = case.greet("pd", "new key", at(30_003));
+    assert!(case.table.revoke(id, &key).is_none());
+    assert!(case.table.touch(&wire, case.home, at(30_004)).is_none());
+    assert!(case.table.revoke(id, &Key("new key".to_owned())).is_some());
+    assert!(case.table.touch(&new, case.home, at(30_005)).is_none());
+}

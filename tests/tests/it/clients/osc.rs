@@ -1,5 +1,6 @@
-//! `oscsend` and `oscdump` of liblo-tools.
+//! `oscsend` and `oscdump` of liblo-tools, and python-osc.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use nexus_testkit::process::Nexus;
 
+use super::python;
 use crate::support::{fresh, shared, until};
 
 /// `oscdump` on a port of its own, with what it has heard.
@@ -94,6 +96,41 @@ async fn a_conversation_over_osc_goes_from_hello_to_done() {
     let text: String =
         tokens.iter().map(|token| token.last().unwrap().as_str()).collect::<Vec<_>>().join(" ");
     assert!(text.contains("Tokyo"), "{text}");
+}
+
+#[tokio::test]
+async fn oscsend_asks_over_tcp_in_liblos_framing() {
+    let nexus = shared().await;
+    let dump = Dump::start(nexus);
+    let session = hello(nexus, &dump).await;
+    // oscsend closes its connection at once, so the answer waits for who asks for it over UDP.
+    let server = format!("osc.tcp://127.0.0.1:{}", nexus.osc_port());
+    let question = "what time is it in Tokyo?";
+    let mut send = Command::new("oscsend");
+    send.args([&server, "/nexus/1/ask", "sss", &session, "tcp", question]);
+    assert!(send.status().expect("oscsend").success());
+    let done = until("the answer over UDP", async || {
+        send_again(nexus, &dump, &session, question);
+        dump.all("/nexus/1/done").into_iter().find(|done| done[1] == "tcp")
+    })
+    .await;
+    assert_eq!(done.last().unwrap(), "answered");
+    let runs: BTreeSet<String> =
+        dump.all("/nexus/1/accepted").into_iter().map(|accepted| accepted[2].clone()).collect();
+    assert_eq!(runs.len(), 1, "asked twice: {runs:?}");
+}
+
+/// Says hello from UDP again, so that replies go there, and repeats the question.
+fn send_again(nexus: &Nexus, dump: &Dump, session: &str, question: &str) {
+    let (port, key) = (dump.port.to_string(), nexus.key().unwrap());
+    send(nexus, "/nexus/1/hello", &["sis", &format!("test-{port}"), &port, &key]);
+    send(nexus, "/nexus/1/ask", &["sss", session, "tcp", question]);
+}
+
+#[tokio::test]
+async fn python_osc_works_over_udp_and_both_tcp_framings() {
+    let nexus = shared().await;
+    python("osc_client.py", &[&nexus.osc_port().to_string(), &nexus.key().unwrap()]).await;
 }
 
 #[tokio::test]
