@@ -16,6 +16,8 @@ pub mod coerce;
 mod decode;
 mod encode;
 pub mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod pattern;
 mod time;
 mod value;

@@ -46,6 +46,8 @@ mod ask;
 mod config;
 mod deliver;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guard;
 mod history;
 mod peer;

@@ -73,6 +73,8 @@ struct Server {
     recorder: Option<mpsc::Sender<Recorded>>,
     tasks: TaskTracker,
     verifying: Arc<Semaphore>,
+    /// For those who are known already, so that a flood of others does not hold them up.
+    rechecking: Arc<Semaphore>,
     publishing: Arc<Semaphore>,
     connections: HashMap<u64, Replies>,
     /// Packets that go out after this turn.

@@ -194,8 +194,8 @@ impl Table {
         }
     }
 
-    /// Ends a session; what it has asked stays until the next [`Self::expire`].
-    pub(crate) fn close(&mut self, id: Uuid) -> Option<Session> {
+    /// Takes a session out; what it has asked stays until the next [`Self::expire`].
+    fn close(&mut self, id: Uuid) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
         self.wires.remove(&session.wire);
         self.leave(session.source, id);
@@ -221,6 +221,7 @@ impl Table {
     /// Ends a session whose key opens nothing any more, unless it has another key by now.
     pub(crate) fn revoke(&mut self, id: Uuid, key: &Key) -> Option<Session> {
         self.sessions.get(&id).filter(|session| session.key == *key)?;
+        self.requests.retain(|_, request| request.session != id);
         self.close(id)
     }
 

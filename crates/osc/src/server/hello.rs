@@ -1,5 +1,6 @@
 //! Who speaks: keys are looked up beside the loop, at hello and again while a session lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_contracts::Timestamp;
@@ -22,7 +23,8 @@ impl Server {
             self.unauthorised(&hello, origin);
             return Ok(());
         }
-        let Ok(permit) = self.verifying.clone().try_acquire_owned() else {
+        let permits = if known { &self.rechecking } else { &self.verifying };
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             return Err(Refusal::new("", "busy", "too many clients say hello at once; try again"));
         };
         let (looked_up, report) = (self.looked_up(&hello.token), self.report.clone());
@@ -76,7 +78,7 @@ impl Server {
     /// Asks about the key of a session that goes on, now and then.
     pub(super) fn recheck(&mut self, session: Uuid, now: Timestamp) {
         let Some(key) = self.table.key_to_check(session, now) else { return };
-        let Ok(permit) = self.verifying.clone().try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.rechecking).try_acquire_owned() else {
             return self.table.check_soon(session);
         };
         let (looked_up, report) = (self.looked_up(&key), self.report.clone());

@@ -25,7 +25,8 @@ use crate::tcp::{self, Door};
 
 /// The adapter's name on the bus.
 const CHANNEL: &str = "osc";
-/// Keys that are looked up at once, and events that are published at once.
+/// Keys that are looked up at once, of strangers and of those who are known, and events that are
+/// published at once.
 const VERIFYING: usize = 8;
 const PUBLISHING: usize = 256;
 /// Things that wait for the loop, of each kind.
@@ -108,6 +109,7 @@ impl Osc {
             recorder: Some(recorder),
             tasks,
             verifying: Arc::new(Semaphore::new(VERIFYING)),
+            rechecking: Arc::new(Semaphore::new(VERIFYING)),
             publishing: Arc::new(Semaphore::new(PUBLISHING)),
             connections: std::collections::HashMap::new(),
             out: Vec::new(),

@@ -31,11 +31,13 @@ pub(crate) fn now() -> Timestamp {
     jiff::Timestamp::now().into()
 }
 
-/// What is known of keys: how often they are asked about, and whether they are revoked.
+/// What is known of keys: how often they are asked about, whether they are revoked, and whether
+/// they can be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     pub(crate) lookups: AtomicU32,
     pub(crate) revoked: AtomicBool,
+    pub(crate) unavailable: AtomicBool,
 }
 
 pub(crate) fn verify(keys: &Arc<Keys>) -> Verify {
@@ -44,7 +46,11 @@ pub(crate) fn verify(keys: &Arc<Keys>) -> Verify {
         keys.lookups.fetch_add(1, Ordering::Relaxed);
         let opens = key == KEY && !keys.revoked.load(Ordering::Relaxed);
         let speaker = Speaker { tenant: LOCAL_TENANT, user: "ada".to_owned() };
-        let verdict = if opens { Verdict::Opens(speaker) } else { Verdict::Nothing };
+        let verdict = match opens {
+            _ if keys.unavailable.load(Ordering::Relaxed) => Verdict::Unavailable,
+            true => Verdict::Opens(speaker),
+            false => Verdict::Nothing,
+        };
         async move { verdict }.boxed()
     })
 }

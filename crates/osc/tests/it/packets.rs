@@ -28,8 +28,8 @@ async fn bundles_take_effect_at_their_time() {
     let client = case.client().await;
     let session = client.hello("sclang", KEY).await;
     // Nothing was asked, so each is answered by an error with its name.
-    bundle(&client, 400, &[cancel(&session, "third"), cancel(&session, "fourth")]).await;
-    bundle(&client, 200, &[cancel(&session, "second")]).await;
+    bundle(&client, 1500, &[cancel(&session, "third"), cancel(&session, "fourth")]).await;
+    bundle(&client, 1000, &[cancel(&session, "second")]).await;
     bundle(&client, -5000, &[cancel(&session, "first")]).await;
     for req in ["first", "second", "third", "fourth"] {
         assert_eq!(error(&client).await, [req.into(), "unknown_request".into()]);

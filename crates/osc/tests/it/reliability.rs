@@ -304,32 +304,58 @@ async fn a_question_of_long_ago_gets_its_answer_again_and_is_not_asked_twice() {
     case.stop().await;
 }
 
-/// Milliseconds that [`shifted`] is ahead.
-static AHEAD: AtomicU64 = AtomicU64::new(0);
+/// Milliseconds that the clocks below are ahead, one for each test.
+static AHEAD: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
-fn shifted() -> Timestamp {
-    now().plus_millis(AHEAD.load(Ordering::Relaxed))
+fn ahead<const TEST: usize>() -> Timestamp {
+    now().plus_millis(AHEAD[TEST].load(Ordering::Relaxed))
 }
 
 #[tokio::test]
 async fn a_revoked_key_ends_its_session() {
-    let case = Case::with(Setup { now: shifted, ..Setup::default() }).await;
+    let case = Case::with(Setup { now: ahead::<0>, ..Setup::default() }).await;
     let client = case.client().await;
     let session = client.hello("pd", KEY).await;
     let ping = || client.say("/nexus/1/ping", vec![session.as_str().into()]);
     // With the usual heartbeats the key is not looked up each time.
     for _ in 0..4 {
-        AHEAD.fetch_add(10_000, Ordering::Relaxed);
+        AHEAD[0].fetch_add(10_000, Ordering::Relaxed);
         ping().await;
         client.hear("/nexus/1/pong").await;
     }
     assert_eq!(case.keys.lookups.load(Ordering::Relaxed), 2);
     case.keys.revoked.store(true, Ordering::Relaxed);
-    AHEAD.fetch_add(30_000, Ordering::Relaxed);
+    AHEAD[0].fetch_add(30_000, Ordering::Relaxed);
     ping().await;
     client.hear("/nexus/1/pong").await;
     assert_eq!(client.hear("/nexus/1/error").await[..2], ["".into(), "unauthorised".into()]);
     client.say("/nexus/1/ask", vec![session.as_str().into(), "a".into(), "hi".into()]).await;
     assert_eq!(client.hear("/nexus/1/error").await[..2], ["a".into(), "unknown_session".into()]);
+    case.stop().await;
+}
+
+#[tokio::test]
+async fn while_keys_cannot_be_looked_up_open_sessions_go_on() {
+    let case = Case::with(Setup { now: ahead::<1>, ..Setup::default() }).await;
+    let client = case.client().await;
+    let session = client.hello("pd", KEY).await;
+    case.keys.unavailable.store(true, Ordering::Relaxed);
+    AHEAD[1].fetch_add(30_000, Ordering::Relaxed);
+    for _ in 0..3 {
+        client.say("/nexus/1/ping", vec![session.as_str().into()]).await;
+        client.hear("/nexus/1/pong").await;
+    }
+    let stranger = case.client().await;
+    for _ in 0..20 {
+        stranger.say("/nexus/1/hello", vec!["a new one".into(), 0.into(), KEY.into()]).await;
+        assert_eq!(stranger.hear("/nexus/1/error").await[..2], ["".into(), "unavailable".into()]);
+    }
+    // None of that counted as guessing.
+    case.keys.unavailable.store(false, Ordering::Relaxed);
+    stranger.hello("a new one", KEY).await;
+    case.keys.revoked.store(true, Ordering::Relaxed);
+    client.say("/nexus/1/ping", vec![session.as_str().into()]).await;
+    client.hear("/nexus/1/pong").await;
+    assert_eq!(client.hear("/nexus/1/error").await[..2], ["".into(), "unauthorised".into()]);
     case.stop().await;
 }

@@ -1,0 +1,49 @@
+//! What has to hold for any packet: the body of the fuzz target `osc_protocol`.
+
+use nexus_contracts::Timestamp;
+use nexus_osc_codec::{Limits, decode};
+
+use crate::protocol::{Addressed, Call, Method, Refusal, Reply};
+use crate::schedule::Due;
+
+/// A packet of a stranger is read without harm, and every refusal is a packet that can be read.
+pub fn packet(bytes: &[u8]) {
+    let limits = Limits::default();
+    for timed in decode(bytes, &limits).into_iter().flatten() {
+        let _ = Due::of(timed.due, Timestamp::from_micros(1_800_000_000_000_000));
+        let Addressed::Methods(methods) = Method::addressed(&timed.message.address) else {
+            continue;
+        };
+        for method in methods {
+            if let Err(Refusal { req, code, message }) =
+                Call::read(method, &timed.message.arguments)
+            {
+                let reply = Reply::Error { req: &req, code, message: &message }.encode();
+                assert!(decode(&reply, &limits).is_ok(), "a refusal that cannot be read");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nexus_osc_codec::{Argument, Message, encode_message};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn random_arguments_hold(
+            method in prop::sample::select(vec!["hello", "ask", "resend", "cancel", "ping", "*"]),
+            arguments in prop::collection::vec(prop_oneof![
+                any::<i32>().prop_map(Argument::Int),
+                any::<f32>().prop_map(Argument::Float),
+                "[^\0]{0,80}".prop_map(Argument::String),
+                any::<bool>().prop_map(Argument::from),
+                Just(Argument::Nil),
+            ], 0..8),
+        ) {
+            let message = Message::new(format!("/nexus/1/{method}"), arguments);
+            super::packet(&encode_message(&message).unwrap());
+        }
+    }
+}
