@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::keys::{Keys, Principal};
+use crate::origin;
 use crate::readiness::Readiness;
+use crate::threads::Threads;
 
 /// Largest body of an HTTP request.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -23,6 +25,7 @@ pub(crate) struct App {
     pub(crate) blobs: Blobs,
     pub(crate) keys: Keys,
     pub(crate) hub: Hub,
+    pub(crate) threads: Threads,
     pub(crate) channel: Token,
     pub(crate) config: Config,
     pub(crate) now: fn() -> Timestamp,
@@ -68,7 +71,7 @@ impl App {
         let own = host
             .and_then(|host| host.to_str().ok())
             .is_some_and(|host| origin.split_once("://").is_some_and(|(_, place)| place == host));
-        own || self.config.allowed_origins.iter().any(|allowed| allowed == origin)
+        own || self.config.allowed_origins.iter().any(|allowed| origin::matches(allowed, origin))
     }
 
     pub(crate) fn agents(&self) -> Vec<String> {

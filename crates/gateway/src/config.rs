@@ -13,7 +13,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Agent for requests that name none.
     pub default_agent: String,
-    /// Origins besides our own from which a browser may open the WebSocket.
+    /// Model for side questions of chat clients (titles, tags), `provider/model`; the one that the
+    /// client asks for when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aside_model: Option<String>,
+    /// Origins besides our own whose pages may use the gateway. `http://localhost:*` is any port of
+    /// that host, `app://*` any host of that scheme.
     pub allowed_origins: Vec<String>,
     /// Most bytes of one message's text.
     pub max_text_bytes: usize,
@@ -32,6 +37,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             default_agent: "assistant".to_owned(),
+            aside_model: None,
             allowed_origins: Vec::new(),
             max_text_bytes: 96 * 1024,
             heartbeat: Duration::from_secs(15),

@@ -7,7 +7,8 @@ use nexus_contracts::{
 };
 use uuid::Uuid;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Partial};
+use crate::digest::Digest;
 use crate::frames::{ApprovalFrame, DoneFrame, ErrorBody, EventFrame, ServerFrame, ToolCallFrame};
 use crate::summary;
 
@@ -26,16 +27,28 @@ pub(crate) struct Feed {
 /// How much of one model call's text the client has.
 #[derive(Debug, Default)]
 struct Progress {
+    /// The run that it belongs to, as soon as that is known.
+    run: Option<Uuid>,
     characters: usize,
+    digest: Digest,
     attempt: u32,
     ended: bool,
 }
 
+impl Progress {
+    /// Forgets the text; whether there was any.
+    fn begin(&mut self, attempt: u32) -> bool {
+        self.attempt = attempt;
+        self.digest = Digest::default();
+        std::mem::take(&mut self.characters) > 0
+    }
+}
+
 impl Feed {
     pub(crate) fn after(conversation: String, cursor: Cursor, timeline: bool) -> Self {
-        let partial = cursor
-            .partial
-            .map(|(call, characters)| (call, Progress { characters, ..Progress::default() }));
+        let partial = cursor.partial.map(|Partial { call, characters, attempt, digest }| {
+            (call, Progress { characters, digest, attempt, ..Progress::default() })
+        });
         Self { conversation, cursor, calls: partial.into_iter().collect(), timeline }
     }
 
@@ -50,9 +63,9 @@ impl Feed {
 
     /// The frames of a stored event; none when the client has it already.
     pub(crate) fn event(&mut self, message: &Message) -> Vec<ServerFrame> {
-        if message.sequence == self.cursor.sequence && self.cursor.owes_done {
-            self.cursor.owes_done = false;
-            return self.done(message).into_iter().collect();
+        if message.sequence == self.cursor.sequence && self.cursor.owes {
+            self.cursor.owes = false;
+            return self.second(message).into_iter().collect();
         }
         if message.sequence <= self.cursor.sequence {
             return Vec::new();
@@ -64,30 +77,37 @@ impl Feed {
         let mut frames = Vec::new();
         match kind {
             EventType::InferenceRequest => {
-                self.calls.entry(id).or_default();
+                self.calls.entry(id).or_default().run = Some(run);
             }
             EventType::InferenceResponse => {
                 if let Ok(event) = Event::<InferenceResponse>::decode(&message.bytes) {
-                    frames.extend(self.rest(run, &event.payload));
+                    self.rest(run, &event.payload, &mut frames);
                 }
             }
             _ => {}
         }
-        let open = |(call, _): &(Uuid, usize)| self.calls.get(call).is_some_and(|call| !call.ended);
+        let open = |part: &Partial| self.calls.get(&part.call).is_some_and(|call| !call.ended);
         let partial = self.cursor.partial.filter(open);
-        let ends = kind == EventType::RequestsProcessed;
-        self.cursor = Cursor { sequence: message.sequence, partial, owes_done: ends };
+        self.cursor = Cursor { sequence: message.sequence, partial, owes: false };
+        let second = self.second(message);
         if self.timeline {
+            self.cursor.owes = second.is_some();
             frames.extend(self.timeline_event(kind, run, message));
+            self.cursor.owes = false;
         }
-        self.cursor.owes_done = false;
-        match kind {
-            EventType::ToolsExecute => frames.extend(self.tool_call(run, message)),
-            EventType::NotifyDeliver => frames.extend(self.approval(run, message)),
-            _ if ends => frames.extend(self.done(message)),
-            _ => {}
-        }
+        frames.extend(second);
         frames
+    }
+
+    /// The frame that some events have besides their place in the timeline.
+    fn second(&mut self, message: &Message) -> Option<ServerFrame> {
+        let (kind, run, _) = identify(message)?;
+        match kind {
+            EventType::ToolsExecute => self.tool_call(run, message),
+            EventType::NotifyDeliver => self.approval(run, message),
+            EventType::RequestsProcessed => self.done(message),
+            _ => None,
+        }
     }
 
     /// The call, when a client has to make it.
@@ -136,6 +156,7 @@ impl Feed {
                 emitter: kind.emitter(),
                 at: message.stored_at,
                 summary,
+                stored: message.bytes.clone(),
             })),
             Err(error) => {
                 let sequence = message.sequence;
@@ -149,52 +170,64 @@ impl Feed {
     pub(crate) fn chunk(&mut self, event: &Event<InferenceChunk>) -> Vec<ServerFrame> {
         let (run, chunk) = (event.correlation_id, &event.payload);
         let progress = self.calls.entry(chunk.call).or_default();
+        progress.run = Some(run);
         if progress.ended || chunk.attempt < progress.attempt {
             return Vec::new();
         }
-        match &chunk.delta {
-            ChunkDelta::Reset => {
-                progress.attempt = chunk.attempt;
-                let had_text = std::mem::take(&mut progress.characters) > 0;
-                self.cursor.partial = None;
-                if !had_text {
-                    return Vec::new();
-                }
-                vec![self.reset(run, chunk.call)]
-            }
-            ChunkDelta::Text { offset, text } => {
-                let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
-                let fresh = progress.characters.checked_sub(offset).map(|known| skip(text, known));
-                match fresh {
-                    Some(fresh) if !fresh.is_empty() => {
-                        vec![self.delta(run, chunk.call, fresh.to_owned())]
-                    }
-                    // A gap: the stored answer will fill it.
-                    Some(_) | None => Vec::new(),
-                }
+        let mut frames = Vec::new();
+        let is_void = matches!(chunk.delta, ChunkDelta::Reset) || chunk.attempt > progress.attempt;
+        if is_void && progress.begin(chunk.attempt) {
+            frames.push(self.reset(run, chunk.call));
+        }
+        if let ChunkDelta::Text { offset, text } = &chunk.delta {
+            let known = self.calls.get(&chunk.call).map_or(0, |progress| progress.characters);
+            let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
+            // A gap: the stored answer will fill it.
+            let fresh = known.checked_sub(offset).map_or("", |known| skip(text, known));
+            if !fresh.is_empty() {
+                frames.push(self.delta(run, chunk.call, fresh.to_owned()));
             }
         }
+        frames
     }
 
     /// What the client still lacks of an answer that is complete now.
-    fn rest(&mut self, run: Uuid, response: &InferenceResponse) -> Option<ServerFrame> {
+    fn rest(&mut self, run: Uuid, response: &InferenceResponse, frames: &mut Vec<ServerFrame>) {
         let progress = self.calls.entry(response.call).or_default();
         progress.ended = true;
-        let InferenceOutcome::Completed { text, .. } = &response.outcome else { return None };
-        let rest = skip(text, progress.characters).to_owned();
-        (!rest.is_empty()).then(|| self.delta(run, response.call, rest))
+        let InferenceOutcome::Completed { text, .. } = &response.outcome else { return };
+        // Pieces of an attempt that came to nothing may be all that the client has.
+        let known = text.get(..text.len() - skip(text, progress.characters).len());
+        let fits = progress.characters == 0
+            || known.is_some_and(|known| {
+                known.chars().count() == progress.characters && Digest::of(known) == progress.digest
+            });
+        if !fits {
+            progress.begin(progress.attempt);
+            frames.push(self.reset(run, response.call));
+        }
+        let known = self.calls.get(&response.call).map_or(0, |progress| progress.characters);
+        let rest = skip(text, known).to_owned();
+        if !rest.is_empty() {
+            frames.push(self.delta(run, response.call, rest));
+        }
     }
 
     fn delta(&mut self, run: Uuid, call: Uuid, text: String) -> ServerFrame {
         let progress = self.calls.entry(call).or_default();
         let offset = progress.characters;
         progress.characters += text.chars().count();
-        self.cursor.partial = Some((call, progress.characters));
+        progress.digest.push(&text);
+        let Progress { characters, digest, attempt, .. } = *progress;
+        self.cursor.partial = Some(Partial { call, characters, attempt, digest });
         let (conversation, cursor) = (self.conversation.clone(), self.cursor);
         ServerFrame::Delta { conversation, run, call, offset, text, cursor }
     }
 
-    fn reset(&self, run: Uuid, call: Uuid) -> ServerFrame {
+    fn reset(&mut self, run: Uuid, call: Uuid) -> ServerFrame {
+        let attempt = self.calls.get(&call).map_or(0, |progress| progress.attempt);
+        let digest = Digest::default();
+        self.cursor.partial = Some(Partial { call, characters: 0, attempt, digest });
         ServerFrame::Reset {
             conversation: self.conversation.clone(),
             run,
@@ -206,12 +239,21 @@ impl Feed {
     fn done(&mut self, message: &Message) -> Option<ServerFrame> {
         let event = Event::<ProcessedRequest>::decode(&message.bytes).ok()?;
         let outcome = &event.payload.outcome;
-        self.calls.clear();
+        // A request that only waited may end while another one is being answered.
+        let run = Some(event.payload.request);
+        self.calls.retain(|_, call| !call.ended && call.run != run);
         Some(ServerFrame::Done(DoneFrame {
             conversation: self.conversation.clone(),
             run: event.payload.request,
             outcome: outcome.status(),
             text: outcome.display_text().to_owned(),
+            into: match outcome {
+                Outcome::Steered { into } => Some(*into),
+                Outcome::Answered { .. } | Outcome::Failed { .. } | Outcome::Cancelled { .. } => {
+                    None
+                }
+            },
+            attachments: event.payload.attachments.clone(),
             usage: event.payload.usage,
             error: match outcome {
                 Outcome::Failed { code, message } => {

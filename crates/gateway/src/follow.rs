@@ -1,5 +1,7 @@
 //! Following a conversation: what is stored, then what happens, as frames.
 
+use std::collections::HashMap;
+
 use nexus_bus::{CHUNKS, EVENTS, Filter, Reader, Start};
 use nexus_contracts::{Event, InferenceChunk, Pattern};
 
@@ -43,7 +45,7 @@ impl App {
         let subscription = self.hub.subscribe(room.tenant, &room.token);
         let mut feed = Feed::after(room.name.clone(), cursor, timeline);
         let pattern = Pattern::conversation(room.tenant, &self.channel, &room.token);
-        let start = Start::At(cursor.sequence + u64::from(!cursor.owes_done));
+        let start = Start::At(cursor.sequence + u64::from(!cursor.owes));
         let mut reader =
             Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
         let mut ready = Vec::new();
@@ -53,12 +55,23 @@ impl App {
         if feed.is_thinking() {
             let filter = Filter::Chunks(room.tenant, self.channel.clone(), room.token.clone());
             let mut reader = Reader::open(&self.bus, CHUNKS, filter, Start::First).await?;
-            for message in reader.read_to_end().await? {
-                if let Ok(chunk) = Event::<InferenceChunk>::decode(&message.bytes) {
-                    ready.extend(feed.chunk(&chunk));
-                }
+            let pieces = reader.read_to_end().await?;
+            let pieces = pieces.iter().filter_map(|piece| Event::decode(&piece.bytes).ok());
+            for chunk in last_attempts(pieces.collect()) {
+                ready.extend(feed.chunk(&chunk));
             }
         }
         Ok(Follow { feed, subscription, ready })
     }
+}
+
+/// The pieces that no later attempt has made void.
+fn last_attempts(mut pieces: Vec<Event<InferenceChunk>>) -> Vec<Event<InferenceChunk>> {
+    let mut last = HashMap::new();
+    for piece in &pieces {
+        let attempt = last.entry(piece.payload.call).or_insert(0);
+        *attempt = piece.payload.attempt.max(*attempt);
+    }
+    pieces.retain(|piece| last.get(&piece.payload.call) == Some(&piece.payload.attempt));
+    pieces
 }

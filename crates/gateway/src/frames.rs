@@ -1,6 +1,7 @@
 //! The frames of the native WebSocket, version 1.
 
-use nexus_contracts::{EventType, Timestamp};
+use axum::body::Bytes;
+use nexus_contracts::{Attachment, EventType, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -99,6 +100,27 @@ pub(crate) enum ServerFrame {
     },
 }
 
+impl ServerFrame {
+    /// Of a frame of a conversation: its type, its run if it has one, and what a client has with it.
+    pub(crate) fn place(&self) -> Option<(&'static str, Option<Uuid>, Cursor)> {
+        Some(match self {
+            Self::Event(frame) => ("event", Some(frame.run), frame.cursor),
+            Self::Delta { run, cursor, .. } => ("delta", Some(*run), *cursor),
+            Self::Reset { run, cursor, .. } => ("reset", Some(*run), *cursor),
+            Self::ToolCall(frame) => ("tool_call", Some(frame.run), frame.cursor),
+            Self::Approval(frame) => ("approval", Some(frame.run), frame.cursor),
+            Self::Done(frame) => ("done", Some(frame.run), frame.cursor),
+            Self::CaughtUp { cursor, .. } => ("caught_up", None, *cursor),
+            Self::Resume { cursor, .. } => ("resume", None, *cursor),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn run(&self) -> Option<Uuid> {
+        self.place().and_then(|(_, run, _)| run)
+    }
+}
+
 /// One stored event of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct EventFrame {
@@ -111,6 +133,9 @@ pub(crate) struct EventFrame {
     /// When it was stored.
     pub(crate) at: Timestamp,
     pub(crate) summary: Value,
+    /// The whole event, for encodings that show more of it than the summary does.
+    #[serde(skip)]
+    pub(crate) stored: Bytes,
 }
 
 /// A call of a tool that a client of the conversation runs.
@@ -149,6 +174,12 @@ pub(crate) struct DoneFrame {
     pub(crate) run: Uuid,
     pub(crate) outcome: &'static str,
     pub(crate) text: String,
+    /// The run that answers in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) into: Option<Uuid>,
+    /// Files that tools made for the speaker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attachments: Vec<Attachment>,
     pub(crate) usage: nexus_contracts::RunUsage,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<ErrorBody>,

@@ -1,17 +1,19 @@
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nexus_bus::{Bus, Chain, Chunks, EVENTS, Filter, Message, Reader, Start};
-use nexus_contracts::{Event, InferenceChunk, Pattern, StoredSubject, TenantId, Token};
+use nexus_contracts::{ChunkDelta, Event, InferenceChunk, Pattern, StoredSubject, TenantId, Token};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
 /// Items that a follower may be behind; then it is cut off and has to come back.
-const BEHIND: usize = 512;
+const BEHIND: usize = 256;
+/// Bytes of these items.
+const BEHIND_BYTES: usize = 1024 * 1024;
 
 /// What happens in a conversation.
 #[derive(Debug, Clone)]
@@ -20,8 +22,45 @@ pub(crate) enum Item {
     Chunk(Arc<Event<InferenceChunk>>),
 }
 
+impl Item {
+    /// What it holds in memory while it waits, about.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(message) => message.bytes.len(),
+            Self::Chunk(chunk) => match &chunk.payload.delta {
+                ChunkDelta::Text { text, .. } => text.len(),
+                ChunkDelta::Reset => 0,
+            },
+        }
+    }
+}
+
 type Place = (TenantId, Token);
-type Followers = HashMap<Place, Vec<(u64, mpsc::Sender<Item>)>>;
+type Followers = HashMap<Place, Vec<Follower>>;
+
+/// One who follows a conversation.
+#[derive(Debug)]
+struct Follower {
+    number: u64,
+    sender: mpsc::Sender<Item>,
+    /// Bytes that wait for it.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Follower {
+    /// Never waits; `false` when it is too far behind.
+    fn offer(&self, item: &Item) -> bool {
+        let bytes = item.bytes();
+        let waiting = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        // One item alone is always taken: an event may be large.
+        let fits = waiting == 0 || waiting + bytes <= BEHIND_BYTES;
+        let kept = fits && self.sender.try_send(item.clone()).is_ok();
+        if !kept {
+            metrics::counter!("nexus_gateway_slow_readers_total").increment(1);
+        }
+        kept
+    }
+}
 
 /// One reader of the channel's log for all connected clients. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,6 +73,7 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(crate) struct Subscription {
     items: mpsc::Receiver<Item>,
+    waiting: Arc<AtomicUsize>,
     hub: Hub,
     place: Place,
     number: u64,
@@ -66,8 +106,10 @@ impl Hub {
         let (sender, items) = mpsc::channel(BEHIND);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let place = (tenant, conversation.clone());
-        self.followers().entry(place.clone()).or_default().push((number, sender));
-        Subscription { items, hub: self.clone(), place, number }
+        let waiting = Arc::<AtomicUsize>::default();
+        let follower = Follower { number, sender, waiting: Arc::clone(&waiting) };
+        self.followers().entry(place.clone()).or_default().push(follower);
+        Subscription { items, waiting, hub: self.clone(), place, number }
     }
 
     async fn read_events(
@@ -127,7 +169,7 @@ impl Hub {
     fn send(&self, place: &Place, item: &Item) {
         let mut followers = self.followers();
         if let Some(senders) = followers.get_mut(place) {
-            senders.retain(|(_, sender)| sender.try_send(item.clone()).is_ok());
+            senders.retain(|follower| follower.offer(item));
         }
     }
 
@@ -144,7 +186,9 @@ async fn open(bus: &Bus, channel: &Token, last: u64) -> Result<Reader, nexus_bus
 impl Subscription {
     /// What happens next; `None` when the follower was too slow.
     pub(crate) async fn next(&mut self) -> Option<Item> {
-        self.items.recv().await
+        let item = self.items.recv().await?;
+        self.waiting.fetch_sub(item.bytes(), Ordering::Relaxed);
+        Some(item)
     }
 }
 
@@ -152,7 +196,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut followers = self.hub.followers();
         if let Some(senders) = followers.get_mut(&self.place) {
-            senders.retain(|(number, _)| *number != self.number);
+            senders.retain(|follower| follower.number != self.number);
             if senders.is_empty() {
                 followers.remove(&self.place);
             }

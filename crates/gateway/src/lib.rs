@@ -5,11 +5,16 @@
 //! conversation is following its slice of the log, so a client can leave and come back.
 
 mod accept;
+mod answers;
 mod app;
 mod assets;
-mod completions;
+mod callref;
 mod config;
 mod cursor;
+mod dialogue;
+mod digest;
+mod door;
+mod encode;
 mod error;
 mod feed;
 mod follow;
@@ -18,11 +23,18 @@ mod health;
 mod hub;
 mod keys;
 mod openai;
+mod origin;
+mod patient;
 mod readiness;
+mod refused;
 mod room;
+mod routes;
 mod server;
 mod socket;
+mod stream;
 mod summary;
+mod threads;
+mod turn;
 
 pub use config::Config;
 pub use error::Error;

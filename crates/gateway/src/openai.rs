@@ -1,6 +1,6 @@
 //! The wire types of OpenAI's chat completions, as far as this endpoint speaks them.
 
-use nexus_contracts::{Message, Role, RunUsage};
+use nexus_contracts::RunUsage;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,9 +14,13 @@ pub(crate) struct ChatRequest {
     #[serde(default)]
     pub(crate) stream_options: Option<StreamOptions>,
     #[serde(default)]
-    pub(crate) tools: Option<Vec<Value>>,
+    pub(crate) tools: Option<Vec<WireTool>>,
+    #[serde(default)]
+    pub(crate) tool_choice: Option<Value>,
     #[serde(default)]
     pub(crate) n: Option<u32>,
+    #[serde(default)]
+    pub(crate) metadata: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -30,64 +34,66 @@ pub(crate) struct ChatMessage {
     pub(crate) role: String,
     #[serde(default)]
     pub(crate) content: Value,
+    #[serde(default)]
+    pub(crate) tool_calls: Option<Vec<WireCall>>,
+    #[serde(default)]
+    pub(crate) tool_call_id: Option<String>,
 }
 
-/// Why a request cannot be worked on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unsupported {
-    #[error("messages: at least one is needed, and the last has to be the user's")]
-    NoQuestion,
-    #[error(
-        "messages[{index}].role: {role:?} is not supported; use system, developer, user or assistant"
-    )]
-    Role { index: usize, role: String },
-    #[error("messages[{index}].content: only text is supported")]
-    Content { index: usize },
-    #[error("tools: an agent's tools are configured on the server; leave this field out")]
-    Tools,
-    #[error("n: only 1 is supported")]
-    Choices,
+/// A tool that the client's own program runs.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct WireTool {
+    #[serde(rename = "type", default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) function: Option<WireFunction>,
 }
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct WireFunction {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) description: Option<String>,
+    #[serde(default)]
+    pub(crate) parameters: Option<Value>,
+}
+
+/// A tool call of an assistant message.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct WireCall {
+    pub(crate) id: String,
+    pub(crate) function: WireCallee,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct WireCallee {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) arguments: String,
+}
+
+/// What Open WebUI's side calls begin with, and what tells them from its prompt for documents.
+///
+/// # Source
+/// Open WebUI, `backend/open_webui/config.py`, the `DEFAULT_*_PROMPT_TEMPLATE`s.
+const SIDE_CALL: &str = "### Task:";
+const SIDE_CALL_MARKS: [&str; 3] =
+    ["<chat_history>", "### Chat History:", "You are an autocompletion system"];
+const EMOJI_CALL: &str = "Your task is to reflect the speaker's likely facial expression";
 
 impl ChatRequest {
-    /// The question, and what was said before it.
-    pub(crate) fn question(&self) -> Result<(String, Vec<Message>), Unsupported> {
-        if self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            return Err(Unsupported::Tools);
+    /// Whether a program asks about a conversation: a title, tags, what could be asked next.
+    pub(crate) fn is_aside(&self) -> bool {
+        let task = self.metadata.as_ref().and_then(|metadata| metadata.get("task"));
+        if task.is_some_and(|task| task.as_str().is_some_and(|task| !task.is_empty())) {
+            return true;
         }
-        if self.n.is_some_and(|n| n != 1) {
-            return Err(Unsupported::Choices);
-        }
-        let mut messages = Vec::with_capacity(self.messages.len());
-        for (index, message) in self.messages.iter().enumerate() {
-            let role = match message.role.as_str() {
-                "system" | "developer" => Role::System,
-                "user" => Role::User,
-                "assistant" => Role::Assistant,
-                other => return Err(Unsupported::Role { index, role: other.to_owned() }),
-            };
-            let text = text_of(&message.content).ok_or(Unsupported::Content { index })?;
-            messages.push(Message::text(role, text));
-        }
-        match messages.pop() {
-            Some(last) if last.role == Role::User => Ok((last.joined_text(), messages)),
-            Some(_) | None => Err(Unsupported::NoQuestion),
-        }
-    }
-}
-
-fn text_of(content: &Value) -> Option<String> {
-    match content {
-        Value::String(text) => Some(text.clone()),
-        Value::Null => Some(String::new()),
-        Value::Array(parts) => parts
-            .iter()
-            .map(|part| match part.get("type").and_then(Value::as_str) {
-                Some("text") => part.get("text").and_then(Value::as_str),
-                _ => None,
-            })
-            .collect(),
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+        let mut spoken = self.messages.iter().filter(|message| message.role != "system");
+        let (Some(only), None) = (spoken.next(), spoken.next()) else { return false };
+        let text = only.content.as_str().unwrap_or_default().trim_start();
+        let marked = || SIDE_CALL_MARKS.iter().any(|mark| text.contains(mark));
+        only.role == "user"
+            && (text.starts_with(SIDE_CALL) && marked() || text.starts_with(EMOJI_CALL))
     }
 }
 
@@ -120,5 +126,42 @@ impl From<RunUsage> for Usage {
             completion_tokens: usage.output_tokens,
             total_tokens: usage.input_tokens + usage.output_tokens,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn is_aside(messages: Value) -> bool {
+        let request = json!({ "model": "m", "messages": messages });
+        serde_json::from_value::<ChatRequest>(request).unwrap().is_aside()
+    }
+
+    #[test]
+    fn side_calls_are_known_by_their_prompts() {
+        let title = "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n### Guidelines:\n...\n### Chat History:\n<chat_history>\nUSER: hi\n</chat_history>";
+        assert!(is_aside(json!([{ "role": "user", "content": title }])));
+        let completion =
+            "### Task:\nYou are an autocompletion system. Continue the text in `<text>`.";
+        assert!(is_aside(json!([{ "role": "user", "content": completion }])));
+
+        let documents = "### Task:\nRespond to the user query using the provided context.\n<context>x</context>";
+        for turn in [documents, "hello", "What does `### Task:` mean in <chat_history>?"] {
+            assert!(!is_aside(json!([{ "role": "user", "content": turn }])), "{turn}");
+        }
+        // Somebody who quotes such a prompt in a conversation speaks.
+        let quoted = json!([{ "role": "user", "content": "hi" }, { "role": "assistant", "content": "hi" },
+            { "role": "user", "content": title }]);
+        assert!(!is_aside(quoted));
+    }
+
+    #[test]
+    fn a_side_call_that_says_so_is_one() {
+        let request = json!({ "model": "m", "messages": [{ "role": "user", "content": "x" }],
+            "metadata": { "task": "title_generation" } });
+        assert!(serde_json::from_value::<ChatRequest>(request).unwrap().is_aside());
     }
 }

@@ -1,8 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use nexus_blobs::Blobs;
 use nexus_bus::{Bucket, Bus, Catalog};
@@ -16,8 +14,10 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::keys::Keys;
+use crate::patient::Patient;
 use crate::readiness::Readiness;
-use crate::{assets, completions, health, socket};
+use crate::routes;
+use crate::threads::Threads;
 
 /// The HTTP server.
 pub struct Gateway {
@@ -53,6 +53,7 @@ impl Gateway {
             store,
             blobs,
             hub: Hub::start(bus, &channel, stop.clone()).await?,
+            threads: Threads::open(bus).await?,
             agents: Catalog::follow(bus, Bucket::Config, "agent", stop.clone()).await?,
             models: Catalog::follow(bus, Bucket::Tools, "model", stop.clone()).await?,
             channel,
@@ -79,24 +80,9 @@ impl Gateway {
     /// [`Error::Serve`] when the listener breaks.
     pub async fn run(self) -> Result<(), Error> {
         let stop = self.app.stop.clone();
-        let router = Router::new()
-            .route("/", get(assets::page))
-            .route("/assets/{name}", get(assets::asset))
-            .route("/v1/ws", get(socket::upgrade))
-            .route("/v1/chat/completions", post(completions::chat))
-            .route("/v1/models", get(completions::models))
-            .route("/healthz", get(health::live))
-            .route("/readyz", get(health::ready))
-            .route("/metrics", get(health::metrics))
-            .with_state(self.app);
-        use axum::serve::ListenerExt as _;
-        let listener = self.listener.tap_io(|stream| {
-            // Small frames go out at once: with Nagle's algorithm they would wait for 40 ms.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY not set");
-            }
-        });
-        let serve = axum::serve(listener, router)
+        let patience = self.app.config.heartbeat * 3;
+        let listener = Patient { listener: self.listener, patience };
+        let serve = axum::serve(listener, routes::all(self.app))
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let patience = async {
