@@ -69,9 +69,9 @@ error = refused(openai.APIStatusError, messages=user("x" * 2_000_000))
 assert error.status_code == 413, error
 error = refused(openai.BadRequestError, messages=[])
 assert "message" in error.message, error
-tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+tool = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
 error = refused(openai.BadRequestError, tools=[tool])
-assert "tools" in error.message, error
+assert "clock" in error.message, error
 
 client = openai.OpenAI(base_url=base_url, api_key="nx_wrong", max_retries=0)
 error = refused(openai.AuthenticationError)

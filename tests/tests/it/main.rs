@@ -12,6 +12,7 @@
 mod bad_input;
 mod chat;
 mod clients;
+mod doors;
 mod operations;
 mod ordering;
 mod secrets;
