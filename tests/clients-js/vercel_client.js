@@ -108,7 +108,7 @@ for (const approved of [true, false]) {
 // A page that is loaded anew while an answer is made gets all of it; afterwards there is nothing.
 chat = new Chat({ agent: "slow" });
 const sending = chat.sendMessage({ text: "hello" });
-while (!chat.lastMessage?.parts.some(({ type }) => type === "text")) await new Promise((done) => setTimeout(done, 5));
+while (chat.lastMessage?.role !== "assistant" || !chat.answer) await new Promise((done) => setTimeout(done, 5));
 const reloaded = new Chat({ agent: "slow", id: chat.id, messages: [chat.messages[0]] });
 await reloaded.resumeStream();
 await settled(reloaded);

@@ -27,6 +27,8 @@ use crate::frames::ServerFrame;
 pub(crate) struct SseEvent {
     pub(crate) id: Option<String>,
     pub(crate) event: Option<String>,
+    /// Milliseconds that a browser waits before it connects again.
+    pub(crate) retry: Option<u32>,
     pub(crate) data: String,
 }
 
@@ -49,6 +51,10 @@ impl SseEvent {
         }
         if let Some(event) = &self.event {
             let _ = writeln!(out, "event: {event}");
+        }
+        // Never on its own: some clients take every block for an event.
+        if let Some(retry) = &self.retry {
+            let _ = writeln!(out, "retry: {retry}");
         }
         let _ = write!(out, "data: {}\n\n", self.data);
     }

@@ -19,8 +19,6 @@ use crate::threads::Thread;
 
 /// Bytes that are written at once; what is stored of a long conversation comes in pieces.
 const PIECE: usize = 32 * 1024;
-/// What browsers wait before they connect again.
-const RETRY: &str = "retry: 1000\n\n";
 /// Nothing, so that whoever is in between keeps the connection open.
 const HEARTBEAT: &str = ":\n\n";
 
@@ -73,32 +71,33 @@ impl<E: Encoder> State<E> {
     /// What is sent next; `None` at the end.
     async fn piece(&mut self) -> Option<String> {
         let mut out = String::new();
-        if !self.begun {
-            self.begun = true;
-            out.push_str(RETRY);
+        if !std::mem::replace(&mut self.begun, true) {
             write(&self.streaming.encoder.begin(), &mut out);
-        } else if self.streaming.encoder.is_over() {
-            return None;
         }
-        if self.waiting.is_empty() && out.is_empty() && !self.hear(&mut out).await {
-            return Some(out);
+        while out.is_empty() {
+            if self.streaming.encoder.is_over() {
+                return None;
+            }
+            if self.waiting.is_empty() && !self.hear(&mut out).await {
+                return Some(out);
+            }
+            self.encode(&mut out).await;
         }
-        // What is stored is sent along with the beginning.
-        if self.waiting.is_empty() && !self.streaming.follow.ready.is_empty() {
-            self.waiting.extend(std::mem::take(&mut self.streaming.follow.ready));
-        }
-        while let Some(frame) = self.waiting.pop_front() {
+        Some(out)
+    }
+
+    /// Writes what waits, up to a piece's length.
+    async fn encode(&mut self, out: &mut String) {
+        while out.len() < PIECE
+            && let Some(frame) = self.waiting.pop_front()
+        {
             let events = self.streaming.encoder.frame(&frame);
             if self.streaming.encoder.is_over() {
                 self.remember().await;
                 self.waiting.clear();
             }
-            write(&events, &mut out);
-            if out.len() >= PIECE {
-                break;
-            }
+            write(&events, out);
         }
-        Some(out)
     }
 
     /// Waits for frames; `false` when there is something else to send.

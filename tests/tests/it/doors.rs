@@ -88,6 +88,16 @@ impl Caller {
         self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.key).json(body)
     }
 
+    pub(crate) fn upload(
+        &self,
+        path: &str,
+        media_type: &str,
+        bytes: Vec<u8>,
+    ) -> reqwest::RequestBuilder {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.key);
+        request.header("content-type", media_type).body(bytes)
+    }
+
     /// Starts a run and returns what was said to that.
     pub(crate) async fn run(&self, body: &Value) -> Value {
         let accepted = self.post("/v1/runs", body).send().await.unwrap();

@@ -4,6 +4,9 @@ use super::{Encoder, SseEvent};
 use crate::cursor::Cursor;
 use crate::frames::ServerFrame;
 
+/// What browsers wait before they connect again.
+const RETRY_MS: u32 = 1000;
+
 /// The native frames as server-sent events, each with its cursor as id.
 ///
 /// Stateless but for its end, so that a client resumes from any frame.
@@ -13,15 +16,16 @@ pub(crate) struct NativeSse {
     /// The run whose end ends the stream; all of the conversation when absent.
     run: Option<Uuid>,
     over: bool,
+    begun: bool,
 }
 
 impl NativeSse {
     pub(crate) fn of_conversation(conversation: String) -> Self {
-        Self { conversation, run: None, over: false }
+        Self { conversation, run: None, over: false, begun: false }
     }
 
     pub(crate) fn of_run(conversation: String, run: Uuid) -> Self {
-        Self { conversation, run: Some(run), over: false }
+        Self { conversation, run: Some(run), over: false, begun: false }
     }
 }
 
@@ -43,13 +47,13 @@ impl Encoder for NativeSse {
             self.run = done.into.or(self.run);
             self.over = done.into.is_none();
         }
-        vec![event(name, frame, cursor)]
+        vec![self.event(name, frame, cursor)]
     }
 
     fn cut(&mut self, cursor: Cursor) -> Vec<SseEvent> {
         self.over = true;
         let conversation = self.conversation.clone();
-        vec![event("resume", &ServerFrame::Resume { conversation, cursor }, cursor)]
+        vec![self.event("resume", &ServerFrame::Resume { conversation, cursor }, cursor)]
     }
 
     fn is_over(&self) -> bool {
@@ -57,7 +61,10 @@ impl Encoder for NativeSse {
     }
 }
 
-fn event(name: &str, frame: &ServerFrame, cursor: Cursor) -> SseEvent {
-    let (id, event) = (Some(cursor.to_string()), Some(name.to_owned()));
-    SseEvent { id, event, ..SseEvent::json(frame) }
+impl NativeSse {
+    fn event(&mut self, name: &str, frame: &ServerFrame, cursor: Cursor) -> SseEvent {
+        let retry = (!std::mem::replace(&mut self.begun, true)).then_some(RETRY_MS);
+        let (id, event) = (Some(cursor.to_string()), Some(name.to_owned()));
+        SseEvent { id, event, retry, ..SseEvent::json(frame) }
+    }
 }

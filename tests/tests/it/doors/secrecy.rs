@@ -18,10 +18,7 @@ async fn two_hundred_ids_of_others_look_like_missing_ones() {
         let body = json!({ "conversation": fresh("private"), "agent": "plain", "text": format!("{secret} {number}") });
         runs.push(victim.run(&body).await["run"].as_str().unwrap().to_owned());
     }
-    let upload = victim
-        .post("/v1/files", &json!({}))
-        .header("content-type", "text/plain")
-        .body(secret.clone());
+    let upload = victim.upload("/v1/files", "text/plain", secret.clone().into());
     let file = upload.send().await.unwrap().json::<Value>().await.unwrap()["id"]
         .as_str()
         .unwrap()

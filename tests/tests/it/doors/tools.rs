@@ -134,10 +134,7 @@ const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z
 async fn files_are_uploaded_read_back_and_sent_along() {
     let caller = Caller::local(&doors().await.nexus);
     let form = "--x\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"notes.txt\"\r\nContent-Type: text/plain\r\n\r\nplums are blue\r\n--x--\r\n";
-    let upload = caller
-        .post("/v1/files", &json!({}))
-        .header("content-type", "multipart/form-data; boundary=x")
-        .body(form);
+    let upload = caller.upload("/v1/files", "multipart/form-data; boundary=x", form.into());
     let kept: Value = upload.send().await.unwrap().json().await.unwrap();
     assert_eq!((&kept["filename"], &kept["bytes"]), (&json!("notes.txt"), &json!(14)), "{kept}");
     let id = kept["id"].as_str().unwrap();
@@ -145,10 +142,7 @@ async fn files_are_uploaded_read_back_and_sent_along() {
     assert_eq!(back.headers()["content-type"], "text/plain");
     assert_eq!(back.text().await.unwrap(), "plums are blue");
 
-    let raw = caller
-        .post("/v1/files?name=raw.bin", &json!({}))
-        .header("content-type", "application/octet-stream")
-        .body(vec![0_u8; 3]);
+    let raw = caller.upload("/v1/files?name=raw.bin", "application/octet-stream", vec![0_u8; 3]);
     let raw: Value = raw.send().await.unwrap().json().await.unwrap();
     assert_eq!(
         (&raw["filename"], &raw["media_type"]),
