@@ -11,6 +11,9 @@ mod digest;
 mod envelope;
 mod event_type;
 mod examples;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod inference;
 mod memory;

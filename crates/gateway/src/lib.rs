@@ -19,6 +19,9 @@ mod error;
 mod feed;
 mod follow;
 mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod hub;
 mod keys;

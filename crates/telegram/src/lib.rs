@@ -22,6 +22,9 @@ mod client;
 mod config;
 mod deliver;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod intake;
 mod lanes;
 mod recent;

@@ -22,6 +22,8 @@
 //! and `check_link` of TDLib, on which the Bot API server is built.
 
 mod address;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod check;
 mod cut;
 mod page;
 mod table;
@@ -88,10 +90,15 @@ pub(crate) enum Kind {
 ///
 /// Takes time in proportion to the text, whatever is in it.
 pub(crate) fn render(markdown: &str) -> Vec<Rendered> {
-    let messages = cut::cut(&page(markdown), LIMIT, MOST_ENTITIES);
+    render_within(markdown, LIMIT, MOST_ENTITIES)
+}
+
+/// As [`render`], with other limits.
+fn render_within(markdown: &str, limit: usize, most: usize) -> Vec<Rendered> {
+    let messages = cut::cut(&page(markdown), limit, most);
     if messages.is_empty() {
         // Markers around nothing, as in "**": somebody meant something.
-        return cut::cut(&Page::plain(markdown), LIMIT, MOST_ENTITIES);
+        return cut::cut(&Page::plain(markdown), limit, most);
     }
     messages
 }

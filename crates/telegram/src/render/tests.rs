@@ -1,4 +1,3 @@
-mod check;
 mod generate;
 
 use std::time::Instant;
@@ -7,6 +6,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+
+#[track_caller]
+fn check(markdown: &str) {
+    check::check(markdown, LIMIT, MOST_ENTITIES);
+}
 
 /// What a message's entities mark, as `kind:text`.
 fn marked(message: &Rendered) -> Vec<String> {
@@ -33,7 +37,7 @@ fn marked(message: &Rendered) -> Vec<String> {
 
 /// The only message of a short text, checked, and what it marks.
 fn one(markdown: &str) -> (String, Vec<String>) {
-    check::check(markdown);
+    check(markdown);
     let messages = render(markdown);
     assert_eq!(messages.len(), 1, "{markdown:?}: {messages:?}");
     (messages[0].text.clone(), marked(&messages[0]))
@@ -237,7 +241,7 @@ fn an_entity_is_written_as_telegram_reads_it() {
 fn what_is_cut_goes_on_in_the_next_message() {
     let line = "    let total = total + 1;\n";
     let messages = render(&format!("Intro.\n\n```rust\n{}```\nEnd.", line.repeat(300)));
-    check::check(&format!("Intro.\n\n```rust\n{}```\nEnd.", line.repeat(300)));
+    check(&format!("Intro.\n\n```rust\n{}```\nEnd.", line.repeat(300)));
     assert_eq!(messages.len(), 2);
     let code: Vec<_> = messages.iter().map(|message| message.entities[0].kind.clone()).collect();
     assert_eq!(code, vec![Kind::Pre { language: Some("rust".to_owned()) }; 2]);
@@ -260,7 +264,7 @@ fn a_block_that_fits_into_one_message_is_not_cut() {
 #[test]
 fn no_message_has_more_entities_than_telegram_takes() {
     let some = format!("{}{}", "**b** words between the marks ".repeat(90), "**b** x ".repeat(60));
-    check::check(&some);
+    check(&some);
     let counts = |text: &str| -> Vec<usize> {
         render(text).iter().map(|message| message.entities.len()).collect()
     };
@@ -335,7 +339,7 @@ fn pathological_texts_are_rendered_without_deep_stacks_or_long_waits() {
         let took = began.elapsed(); // With `--nocapture`; quadratic ones would take minutes.
         let start: String = text.chars().take(12).collect();
         println!("{start:?}: {} bytes, {} messages, {took:?}", text.len(), messages.len());
-        check::check_messages(&messages);
+        check::check_messages(&messages, LIMIT, MOST_ENTITIES);
     }
 }
 
@@ -347,7 +351,9 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
     #[test]
-    fn generated_texts_arrive_whole_and_rightly_marked(text in generate::markdown()) {
-        check::check(&text);
+    fn generated_texts_arrive_whole_and_rightly_marked(
+        text in generate::markdown(), limit in prop::sample::select(vec![LIMIT, LIMIT, 200, 60, 20]),
+    ) {
+        check::check(&text, limit, MOST_ENTITIES);
     }
 }

@@ -1,43 +1,47 @@
 //! Telegram's rules and the promise of [`super::render`], written without its code.
+//!
+//! For tests and fuzzing: whatever does not hold panics.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a check fails by panicking")]
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::super::{page, walk};
-use super::*;
+use super::{Entity, Kind, Page, Rendered, page, render_within, walk};
 
-/// Renders a text and checks everything about it.
+/// Renders a text in messages of at most `limit` UTF-16 code units, at least 2, and `most` entities,
+/// and checks everything about them.
 #[track_caller]
-pub(super) fn check(markdown: &str) {
-    let messages = render(markdown);
-    check_messages(&messages);
+pub(crate) fn check(markdown: &str, limit: usize, most: usize) {
+    let messages = render_within(markdown, limit, most);
+    check_messages(&messages, limit, most);
     let mut page = page(markdown);
     if messages.iter().all(|message| message.text.is_empty()) || !has_visible(&page.text) {
         assert_eq!(messages.is_empty(), !has_visible(markdown), "{markdown:?}");
         page = Page::plain(markdown);
     }
     check_content(markdown, &page);
-    check_cuts(&page, &messages);
-    check_marks(&page, &messages);
+    check_cuts(&page, &messages, limit);
+    check_marks(&page, &messages, most);
 }
 
 /// Every message is one that Telegram takes as it is.
 #[track_caller]
-pub(super) fn check_messages(messages: &[Rendered]) {
+pub(super) fn check_messages(messages: &[Rendered], limit: usize, most: usize) {
     for message in messages {
-        check_message(message);
+        check_message(message, limit, most);
     }
 }
 
 #[track_caller]
-fn check_message(message: &Rendered) {
+fn check_message(message: &Rendered, limit: usize, most: usize) {
     let units: Vec<u16> = message.text.encode_utf16().collect();
-    assert!((1..=4096).contains(&units.len()), "{} units", units.len());
+    assert!((1..=limit).contains(&units.len()), "{} units", units.len());
     assert!(has_visible(&message.text), "nothing to see: {:?}", message.text);
     assert_eq!(message.text.trim_end(), message.text);
     let is_indented_code =
         matches!(message.entities.first(), Some(Entity { kind: Kind::Pre { .. }, offset: 0, .. }));
     assert!(is_indented_code || message.text.trim_start() == message.text, "{:?}", message.text);
-    assert!(message.entities.len() <= 100);
+    assert!(message.entities.len() <= most);
 
     let mut around: Vec<&Entity> = Vec::new();
     let mut last = (0, u32::MAX);
@@ -128,37 +132,38 @@ fn check_content(markdown: &str, page: &Page) {
 
 /// Messages are the page without white space where it was cut, and no character was cut.
 #[track_caller]
-fn check_cuts(page: &Page, messages: &[Rendered]) {
+fn check_cuts(page: &Page, messages: &[Rendered], limit: usize) {
+    let characters: Vec<_> = page.text.grapheme_indices(true).collect();
     let mut at = 0;
     for message in messages {
         let skipped = page.text[at..].find(&message.text).expect("the message is in the page");
         assert!(!has_visible(&page.text[at..at + skipped]), "{:?}", &page.text[at..at + skipped]);
         let start = at + skipped;
         at = start + message.text.len();
-        check_boundary(&page.text, start);
-        check_boundary(&page.text, at);
+        check_boundary(&characters, start, limit);
+        check_boundary(&characters, at, limit);
     }
     assert!(!has_visible(&page.text[at..]), "lost {:?}", &page.text[at..]);
 }
 
 #[track_caller]
-fn check_boundary(text: &str, at: usize) {
-    // No character goes across a line end.
-    let from = text[..at].rfind('\n').map_or(0, |line| line + 1);
-    // Characters of more than 64 bytes may be cut.
-    let within = |(start, character): &(usize, &str)| {
-        let start = from + start;
-        start < at && at < start + character.len() && character.len() <= 64
+fn check_boundary(characters: &[(usize, &str)], at: usize, limit: usize) {
+    let after = characters.partition_point(|(start, _)| *start < at);
+    let Some((start, character)) = after.checked_sub(1).map(|last| characters[last]) else {
+        return;
     };
-    let cut =
-        text[from..].grapheme_indices(true).take_while(|(start, _)| from + start < at).find(within);
-    assert_eq!(cut, None, "cut at {at}");
+    // Characters of more than 64 bytes may be cut, and what no message holds. Also a mark from the
+    // white space that it is put on: a message cannot begin with that.
+    let may_be_cut = character.len() > 64 || character.encode_utf16().count() > limit;
+    let is_cut =
+        character.get(..at - start).is_some_and(has_visible) && start + character.len() > at;
+    assert!(!is_cut || may_be_cut, "{character:?} is cut at {at}");
 }
 
 /// Whatever is marked on the page is marked in the messages, and nothing else.
 #[track_caller]
-fn check_marks(page: &Page, messages: &[Rendered]) {
-    if messages.iter().any(|message| message.entities.len() == 100) {
+fn check_marks(page: &Page, messages: &[Rendered], most: usize) {
+    if messages.iter().any(|message| message.entities.len() == most) {
         return; // Some may have been left out.
     }
     let kinds = page.marks.iter().map(|mark| &mark.kind);
@@ -186,17 +191,19 @@ fn check_marks(page: &Page, messages: &[Rendered]) {
     assert!(count >= page.marks.len().min(1));
 }
 
-/// A text without white space and control characters.
+/// A text without what nobody sees.
 fn visible(text: &str) -> String {
-    text.chars().filter(|char| !char.is_whitespace() && !char.is_control()).collect()
+    text.chars().filter(|char| is_visible(*char)).collect()
 }
 
-/// Whether Telegram finds something in a text: more than white space and format characters.
 fn has_visible(text: &str) -> bool {
-    text.chars().any(|char| {
-        let is_format = matches!(u32::from(char),
-            0xad | 0x34f | 0x61c | 0x180e | 0xfeff | 0x200b..=0x200f | 0x2028..=0x202e
-            | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xe0000..=0xe0fff);
-        !char.is_whitespace() && !char.is_control() && !is_format
-    })
+    text.chars().any(is_visible)
+}
+
+/// Whether Telegram finds something to show in a character.
+fn is_visible(char: char) -> bool {
+    let is_format = matches!(u32::from(char),
+        0xad | 0x34f | 0x61c | 0x180e | 0xfeff | 0x200b..=0x200f | 0x2028..=0x202e
+        | 0x2060..=0x206f | 0xfe00..=0xfe0f | 0xe0000..=0xe0fff);
+    !char.is_whitespace() && !char.is_control() && !is_format
 }

@@ -1,0 +1,49 @@
+//! What the fuzz targets in `fuzz/` run: takes any bytes, and panics where a promise is broken.
+
+#![allow(clippy::missing_panics_doc, reason = "a check fails by panicking")]
+
+use nexus_contracts::Token;
+
+use crate::cursor::Cursor;
+use crate::frames::ClientFrame;
+use crate::openai::ChatRequest;
+
+/// What clients send is read or refused; a cursor that is read is read the same from its own form.
+pub fn frames(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(cursor) = text.parse::<Cursor>() {
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    }
+    if let Ok(ClientFrame::Follow { conversation, cursor }) = serde_json::from_str(&text) {
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        if let Ok(token) = Token::encode(&conversation) {
+            assert_eq!(token.decode(), conversation);
+        }
+    }
+    if let Ok(request) = serde_json::from_str::<ChatRequest>(&text) {
+        let asked = request.question();
+        assert!(asked.is_err() || !request.messages.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Feeds the corpus that the fuzzer has gathered; the last file printed is the guilty one.
+    fn run(target: &str, check: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+        let files: Vec<_> = corpus.read_dir().unwrap().collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let path = file.unwrap().path();
+            println!("{}", path.display());
+            check(&std::fs::read(path).unwrap());
+        }
+    }
+
+    #[test]
+    fn frames_of_the_corpus_are_read_or_refused() {
+        run("gateway_frames", super::frames);
+    }
+}
