@@ -21,8 +21,8 @@ pub fn frames(data: &[u8]) {
         }
     }
     if let Ok(request) = serde_json::from_str::<ChatRequest>(&text) {
-        let asked = request.question();
-        assert!(asked.is_err() || !request.messages.is_empty());
+        // Decided on any text that a client may send.
+        let _ = request.is_aside();
     }
 }
 
