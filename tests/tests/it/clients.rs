@@ -1,6 +1,7 @@
 //! Other people's clients: OpenAI's, AG-UI's, Vercel's, a browser, liblo's, and bots.
 
 mod bot_api;
+mod music;
 mod osc;
 mod page;
 mod telegram;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use nexus_contracts::{Event, EventType, IncomingRequest};
 use nexus_osc::{Config, Error, Osc, Tcp};
@@ -200,6 +201,16 @@ async fn broken_streams_are_told_so() {
     let mut stranger = Connection::open(case.tcp, Framing::LengthPrefixed).await;
     stranger.say("/nexus/1/ping", &["somebody with a long name"]).await;
     assert_eq!(stranger.hear("/nexus/1/error").await[1], "unknown_session".into());
+    case.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_comes_is_closed() {
+    let mut setup = Setup::default();
+    setup.config.lease = Duration::from_millis(400);
+    let case = Case::with(setup).await;
+    let mut silent = Connection::open(case.tcp, Framing::Slip).await;
+    assert_eq!(silent.next().await, None);
     case.stop().await;
 }
 
