@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use nexus_bus::Message;
 use nexus_contracts::{
@@ -12,6 +12,9 @@ use crate::digest::Digest;
 use crate::frames::{ApprovalFrame, DoneFrame, ErrorBody, EventFrame, ServerFrame, ToolCallFrame};
 use crate::summary;
 
+/// Answered calls whose late pieces are known as such.
+const ANSWERED: usize = 16;
+
 /// Turns a conversation's stored events and live pieces into frames, without gap or repeat.
 ///
 /// Pure: the same conversation gives the same frames, however it is cut by disconnects.
@@ -20,6 +23,8 @@ pub(crate) struct Feed {
     conversation: String,
     cursor: Cursor,
     calls: BTreeMap<Uuid, Progress>,
+    /// The last calls that were answered: a piece of them may come late.
+    answered: VecDeque<Uuid>,
     /// Whether whoever reads shows the events of a run beside its answer.
     timeline: bool,
 }
@@ -32,7 +37,6 @@ struct Progress {
     characters: usize,
     digest: Digest,
     attempt: u32,
-    ended: bool,
 }
 
 impl Progress {
@@ -49,7 +53,13 @@ impl Feed {
         let partial = cursor.partial.map(|Partial { call, characters, attempt, digest }| {
             (call, Progress { characters, digest, attempt, ..Progress::default() })
         });
-        Self { conversation, cursor, calls: partial.into_iter().collect(), timeline }
+        Self {
+            conversation,
+            cursor,
+            calls: partial.into_iter().collect(),
+            answered: VecDeque::new(),
+            timeline,
+        }
     }
 
     pub(crate) fn cursor(&self) -> Cursor {
@@ -58,7 +68,12 @@ impl Feed {
 
     /// Whether a model call was asked for and has not been answered.
     pub(crate) fn is_thinking(&self) -> bool {
-        self.calls.values().any(|call| !call.ended)
+        !self.calls.is_empty()
+    }
+
+    /// Whether a piece of this call, found among those of the whole conversation, is wanted.
+    pub(crate) fn awaits(&self, call: Uuid) -> bool {
+        self.calls.contains_key(&call)
     }
 
     /// The frames of a stored event; none when the client has it already.
@@ -86,8 +101,12 @@ impl Feed {
             }
             _ => {}
         }
-        let open = |part: &Partial| self.calls.get(&part.call).is_some_and(|call| !call.ended);
-        let partial = self.cursor.partial.filter(open);
+        let mut partial = self.cursor.partial.filter(|part| self.calls.contains_key(&part.call));
+        if kind == EventType::InferenceRequest {
+            // Whoever comes back now has to know whose pieces are meant.
+            let (characters, attempt, digest) = (0, 0, Digest::default());
+            partial = Some(Partial { call: id, characters, attempt, digest });
+        }
         self.cursor = Cursor { sequence: message.sequence, partial, owes: false };
         let second = self.second(message);
         if self.timeline {
@@ -169,9 +188,13 @@ impl Feed {
     /// The frames of a live piece; none when the client has it already, or lacks what is before it.
     pub(crate) fn chunk(&mut self, event: &Event<InferenceChunk>) -> Vec<ServerFrame> {
         let (run, chunk) = (event.correlation_id, &event.payload);
+        if self.answered.contains(&chunk.call) {
+            return Vec::new();
+        }
+        // A first piece may be faster than the event of its call.
         let progress = self.calls.entry(chunk.call).or_default();
         progress.run = Some(run);
-        if progress.ended || chunk.attempt < progress.attempt {
+        if chunk.attempt < progress.attempt {
             return Vec::new();
         }
         let mut frames = Vec::new();
@@ -194,22 +217,23 @@ impl Feed {
     /// What the client still lacks of an answer that is complete now.
     fn rest(&mut self, run: Uuid, response: &InferenceResponse, frames: &mut Vec<ServerFrame>) {
         let progress = self.calls.entry(response.call).or_default();
-        progress.ended = true;
-        let InferenceOutcome::Completed { text, .. } = &response.outcome else { return };
-        // Pieces of an attempt that came to nothing may be all that the client has.
-        let known = text.get(..text.len() - skip(text, progress.characters).len());
-        let fits = progress.characters == 0
-            || known.is_some_and(|known| {
-                known.chars().count() == progress.characters && Digest::of(known) == progress.digest
-            });
-        if !fits {
-            progress.begin(progress.attempt);
-            frames.push(self.reset(run, response.call));
+        if let InferenceOutcome::Completed { text, .. } = &response.outcome {
+            // Pieces of an attempt that came to nothing may be all that the client has.
+            let known = text.get(..text.len() - skip(text, progress.characters).len());
+            let fits = known.is_some_and(|known| Digest::of(known) == progress.digest);
+            if !fits && progress.begin(progress.attempt) {
+                frames.push(self.reset(run, response.call));
+            }
+            let known = self.calls.get(&response.call).map_or(0, |progress| progress.characters);
+            let rest = skip(text, known).to_owned();
+            if !rest.is_empty() {
+                frames.push(self.delta(run, response.call, rest));
+            }
         }
-        let known = self.calls.get(&response.call).map_or(0, |progress| progress.characters);
-        let rest = skip(text, known).to_owned();
-        if !rest.is_empty() {
-            frames.push(self.delta(run, response.call, rest));
+        self.calls.remove(&response.call);
+        self.answered.push_back(response.call);
+        if self.answered.len() > ANSWERED {
+            self.answered.pop_front();
         }
     }
 
@@ -241,7 +265,7 @@ impl Feed {
         let outcome = &event.payload.outcome;
         // A request that only waited may end while another one is being answered.
         let run = Some(event.payload.request);
-        self.calls.retain(|_, call| !call.ended && call.run != run);
+        self.calls.retain(|_, call| call.run != run);
         Some(ServerFrame::Done(DoneFrame {
             conversation: self.conversation.clone(),
             run: event.payload.request,
@@ -284,3 +308,6 @@ fn identify(message: &Message) -> Option<(EventType, Uuid, Uuid)> {
     let head: Head = serde_json::from_slice(&message.bytes).ok()?;
     Some((kind, head.correlation_id, head.id))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -57,6 +57,8 @@ impl App {
             let mut reader = Reader::open(&self.bus, CHUNKS, filter, Start::First).await?;
             let pieces = reader.read_to_end().await?;
             let pieces = pieces.iter().filter_map(|piece| Event::decode(&piece.bytes).ok());
+            let pieces =
+                pieces.filter(|piece: &Event<InferenceChunk>| feed.awaits(piece.payload.call));
             for chunk in last_attempts(pieces.collect()) {
                 ready.extend(feed.chunk(&chunk));
             }

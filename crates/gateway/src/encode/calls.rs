@@ -54,8 +54,10 @@ pub(super) struct Calls {
     shown: BTreeMap<Uuid, (Uuid, By)>,
     /// By the event of a person's answer, its question.
     decided: BTreeMap<Uuid, Uuid>,
-    /// What was put to the client in a response before this one; all before it has been sent.
+    /// What was put to the client in the response before this one, and has not come by yet.
     before: BTreeSet<Uuid>,
+    /// Whether these frames were sent in that response.
+    behind: bool,
 }
 
 impl Calls {
@@ -73,13 +75,14 @@ impl Calls {
             open: Vec::new(),
             shown: BTreeMap::new(),
             decided: BTreeMap::new(),
+            behind: !before.is_empty(),
             before,
         }
     }
 
     /// Whether the client has got these frames in an earlier response.
     pub(super) fn is_behind(&self) -> bool {
-        !self.before.is_empty()
+        self.behind
     }
 
     /// Whether the run now waits for nobody but the client, which has been told what it is to do.
@@ -94,12 +97,17 @@ impl Calls {
 
     /// Takes in a frame of this run.
     pub(super) fn frame(&mut self, frame: &ServerFrame) -> Option<News> {
-        match frame {
+        let news = match frame {
             ServerFrame::Event(event) => self.event(event),
             ServerFrame::ToolCall(call) => self.called(call),
             ServerFrame::Approval(question) => self.asked(question),
             _ => None,
+        };
+        // There the response before this one ended.
+        if self.before.is_empty() && self.expected == 0 && self.running.is_empty() {
+            self.behind = false;
         }
+        news
     }
 
     fn event(&mut self, frame: &EventFrame) -> Option<News> {
@@ -209,9 +217,8 @@ impl Calls {
 
     /// Whether an earlier response put this to the client.
     fn put_before(&mut self, call: Uuid) -> bool {
-        let was_behind = self.is_behind();
         self.before.remove(&call);
-        was_behind
+        self.behind
     }
 
     fn id(&self, call: Uuid) -> String {

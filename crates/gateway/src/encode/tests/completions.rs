@@ -1,0 +1,111 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::scenes::*;
+use crate::encode::{Completions, Encoder as _};
+use crate::frames::ServerFrame;
+
+fn encoder(before: &[Uuid]) -> Completions {
+    Completions::new(RUN, 1, "m".to_owned(), true, super::scenes::before(before))
+}
+
+/// The joined text, and the last reason.
+fn read(chunks: &[Value]) -> (String, Value) {
+    let choices = || chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0"));
+    let text = choices().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
+    (text, choices().last().map_or(Value::Null, |choice| choice["finish_reason"].clone()))
+}
+
+fn whole(frames: &[ServerFrame], before: &[Uuid]) -> Value {
+    let mut encoder = encoder(before);
+    assert!(frames.iter().any(|frame| encoder.gather(frame)), "it does not end");
+    encoder.whole().unwrap()
+}
+
+#[test]
+fn the_text_of_several_model_calls_is_one_message_in_paragraphs() {
+    let mut streamed = encoder(&[]);
+    let chunks = encode_json(&mut streamed, &with_own_tool());
+    let text = "Let me see.\n\nIt is 12:30.";
+    assert_eq!(read(&chunks), (text.to_owned(), json!("stop")));
+    assert_eq!(streamed.said().as_deref(), Some(text));
+    assert_eq!(encode(&mut encoder(&[]), &with_own_tool()).last().unwrap().data, "[DONE]");
+    let whole = whole(&with_own_tool(), &[]);
+    assert_eq!(whole["choices"][0]["message"]["content"], text);
+}
+
+#[test]
+fn calls_of_the_clients_tools_end_a_response_when_nobody_else_is_waited_for() {
+    let frames = with_clients_tool().frames;
+    // Without the result of the agent's own tool it goes on.
+    let mut early = encoder(&[]);
+    encode(&mut early, &frames[..frames.len() - 1]);
+    assert!(!early.is_over());
+
+    let chunks = encode_json(&mut encoder(&[]), &frames);
+    assert_eq!(read(&chunks), (String::new(), json!("tool_calls")));
+    let calls: Vec<&Value> =
+        chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")).collect();
+    let named = |index: u32, call| {
+        json!({ "index": index, "id": shown(call), "type": "function",
+            "function": { "name": "lookup", "arguments": "{}" } })
+    };
+    assert_eq!(calls, [&named(0, CALL), &named(1, CALL_2)]);
+    assert_eq!(chunks.last().unwrap()["usage"]["total_tokens"], 5);
+    let whole = whole(&frames, &[]);
+    assert_eq!(whole["choices"][0]["message"]["tool_calls"][1]["id"], shown(CALL_2));
+    assert_eq!(whole["choices"][0]["message"]["content"], Value::Null);
+}
+
+#[test]
+fn a_run_goes_on_behind_the_calls_that_its_client_has_made() {
+    let frames = answered_by_client();
+    let chunks = encode_json(&mut encoder(&[CALL, CALL_2]), &frames);
+    assert_eq!(read(&chunks), ("One and two.".to_owned(), json!("stop")));
+    let whole = whole(&frames, &[CALL, CALL_2]);
+    assert_eq!(
+        whole["choices"][0]["message"],
+        json!({ "role": "assistant", "content": "One and two." })
+    );
+}
+
+#[test]
+fn a_question_to_a_person_is_not_asked_on_this_wire_and_its_answer_waited_for() {
+    let (asked, allowed) = with_question();
+    let mut waiting = encoder(&[]);
+    encode(&mut waiting, &asked);
+    assert!(!waiting.is_over());
+    assert_eq!(whole(&allowed, &[])["choices"][0]["message"]["content"], "It is sent.");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_an_error_in_a_stream_and_mended_in_a_whole() {
+    let chunks = encode_json(&mut encoder(&[]), &with_reset());
+    assert_eq!(chunks.last().unwrap()["error"]["code"], "stream_cut");
+    assert_eq!(whole(&with_reset(), &[])["choices"][0]["message"]["content"], "It is so.");
+}
+
+#[test]
+fn failures_and_cancellations_are_errors_with_their_codes() {
+    for (outcome, code) in [(failed(), "inference_timeout"), (cancelled(), "cancelled")] {
+        let chunks = encode_json(&mut encoder(&[]), &ending(outcome.clone()));
+        assert_eq!(chunks.last().unwrap()["error"]["code"], code);
+        let mut gathering = encoder(&[]);
+        assert!(ending(outcome).iter().any(|frame| gathering.gather(frame)));
+        assert_eq!(gathering.whole().unwrap_err().body().code.as_deref(), Some(code));
+    }
+}
+
+#[test]
+fn a_steered_request_is_answered_by_the_run_that_took_it() {
+    let chunks = encode_json(&mut encoder(&[]), &steered());
+    assert_eq!(read(&chunks), ("Both answered.".to_owned(), json!("stop")));
+}
+
+#[test]
+fn without_an_end_there_is_no_answer() {
+    let nothing = Completions::new(RUN, 1, "m".to_owned(), false, BTreeSet::new());
+    assert_eq!(nothing.whole().unwrap_err().body().code.as_deref(), Some("answer_timeout"));
+}

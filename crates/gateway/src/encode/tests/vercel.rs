@@ -1,0 +1,85 @@
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::scenes::*;
+use crate::encode::Vercel;
+
+fn encoder(before: &[Uuid]) -> Vercel {
+    Vercel::new("msg".to_owned(), RUN, 1, super::scenes::before(before))
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn each_model_call_is_a_step_with_its_text_and_its_tools() {
+    let events = encode_json(&mut encoder(&[]), &with_own_tool());
+    assert_eq!(
+        kinds(&events),
+        [
+            "start",
+            "start-step",
+            "text-start",
+            "text-delta",
+            "text-delta",
+            "text-end",
+            "tool-input-available",
+            "tool-output-available",
+            "finish-step",
+            "start-step",
+            "text-start",
+            "text-delta",
+            "text-end",
+            "finish-step",
+            "finish",
+        ]
+    );
+    assert_eq!(events[6]["providerExecuted"], true, "not for the page to run");
+    assert_eq!(encode(&mut encoder(&[]), &with_own_tool()).last().unwrap().data, "[DONE]");
+}
+
+#[test]
+fn calls_of_the_page_end_a_message_and_the_next_response_goes_on_with_it() {
+    let events = encode_json(&mut encoder(&[]), &with_clients_tool().frames);
+    let calls: Vec<&Value> =
+        events.iter().filter(|event| event["type"] == "tool-input-available").collect();
+    assert_eq!(calls.len(), 3);
+    assert_eq!(
+        (&calls[0]["toolCallId"], calls[0].get("providerExecuted")),
+        (&json!(shown(CALL)), None)
+    );
+    assert_eq!(events.last().unwrap()["finishReason"], "tool-calls");
+    let events = encode_json(&mut encoder(&[CALL, CALL_2]), &answered_by_client());
+    assert_eq!(
+        kinds(&events),
+        ["start", "start-step", "text-start", "text-delta", "text-end", "finish-step", "finish"]
+    );
+}
+
+#[test]
+fn a_question_is_put_to_the_person_and_the_call_keeps_its_id() {
+    let (asked, allowed) = with_question();
+    let events = encode_json(&mut encoder(&[]), &asked);
+    let request = events.iter().find(|event| event["type"] == "tool-approval-request").unwrap();
+    assert_eq!(
+        (&request["approvalId"], &request["toolCallId"]),
+        (&json!(shown(QUESTION)), &json!(shown(QUESTION)))
+    );
+    let events = encode_json(&mut encoder(&[QUESTION]), &allowed);
+    assert_eq!(
+        (&events[1]["type"], &events[1]["toolCallId"]),
+        (&json!("tool-output-available"), &json!(shown(QUESTION)))
+    );
+}
+
+#[test]
+fn every_end_is_told() {
+    let kinds_of = |frames: &[_]| {
+        kinds(&encode_json(&mut encoder(&[]), frames)).last().map(ToString::to_string).unwrap()
+    };
+    assert_eq!(kinds_of(&ending(failed())), "error");
+    assert_eq!(kinds_of(&ending(cancelled())), "abort");
+    assert_eq!(kinds_of(&with_reset()), "error");
+    assert_eq!(kinds_of(&steered()), "finish");
+}
