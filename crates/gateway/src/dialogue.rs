@@ -86,11 +86,11 @@ impl Dialogue {
 
     /// Whether memory, which keeps words, has all of it; and how many turns it has.
     pub(crate) fn turns_in_words(&self) -> Option<usize> {
-        let turns = self.0.iter().filter_map(|said| match said {
+        let mut turns = self.0.iter().filter_map(|said| match said {
             Said::User { attachments, .. } => Some(attachments.is_empty()),
             _ => None,
         });
-        turns.fold(Some(0), |count, plain| count.filter(|_| plain).map(|count| count + 1))
+        turns.try_fold(0, |count, plain| plain.then_some(count + 1))
     }
 
     /// As a model is shown it, instructions left out.

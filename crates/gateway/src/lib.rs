@@ -43,7 +43,7 @@ pub use config::Config;
 pub use error::Error;
 pub use keys::{KeyRow, Keys, Principal};
 pub use readiness::Readiness;
-pub use server::Gateway;
+pub use server::{Gateway, Storage};
 
 /// The migrations of the schema `system`.
 pub const MIGRATIONS: &[nexus_store::Migration] = &[nexus_store::Migration {

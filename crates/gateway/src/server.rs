@@ -19,6 +19,13 @@ use crate::readiness::Readiness;
 use crate::routes;
 use crate::threads::Threads;
 
+/// Where the gateway keeps keys and files.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub store: Store,
+    pub blobs: Blobs,
+}
+
 /// The HTTP server.
 pub struct Gateway {
     listener: TcpListener,
@@ -33,8 +40,7 @@ impl Gateway {
     pub async fn open(
         bus: &Bus,
         config: Config,
-        store: Store,
-        blobs: Blobs,
+        storage: Storage,
         readiness: Readiness,
         metrics: PrometheusHandle,
         now: fn() -> Timestamp,
@@ -49,9 +55,9 @@ impl Gateway {
         })?;
         let app = App {
             bus: bus.clone(),
-            keys: Keys::new(store.clone()),
-            store,
-            blobs,
+            keys: Keys::new(storage.store.clone()),
+            store: storage.store,
+            blobs: storage.blobs,
             hub: Hub::start(bus, &channel, stop.clone()).await?,
             threads: Threads::open(bus).await?,
             agents: Catalog::follow(bus, Bucket::Config, "agent", stop.clone()).await?,

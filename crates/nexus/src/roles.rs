@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Chain};
 use nexus_contracts::LOCAL_TENANT;
-use nexus_gateway::{Gateway, Keys, Readiness};
+use nexus_gateway::{Gateway, Keys, Readiness, Storage};
 use nexus_inference::Inference;
 use nexus_memory::Memory;
 use nexus_orchestrator::Orchestrator;
@@ -117,8 +117,7 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 let worker = Gateway::open(
                     &bus,
                     config.gateway,
-                    store,
-                    blobs,
+                    Storage { store, blobs },
                     readiness,
                     metrics,
                     now,

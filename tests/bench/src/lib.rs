@@ -3,6 +3,7 @@
 
 pub mod measure;
 pub mod mockllm;
+pub mod stamp;
 
 /// A client for loopback servers: keep-alive, no proxy, no limit on idle connections.
 ///

@@ -9,7 +9,7 @@
 //! Directives in the model name choose the behaviour, for example
 //! `mock-tools2-lat20`: `plain` no tool, `tool` and `tools<N>` rounds of tool
 //! calls, `parallel<N>` calls in a round, `lat<ms>` before the answer, `itl<ms>`
-//! between tokens, `tok<N>` tokens in the final text; `e400 e429 e500 e503 hang
+//! between tokens, `tok<N>` tokens in the final text, `stamp` the time of sending in each of them; `e400 e429 e500 e503 hang
 //! cut` fail. Without directives: one tool call where tools are offered, then
 //! `DONE ` and what the tools answered, or else the user's last text.
 

@@ -138,7 +138,7 @@ impl Going {
 
 /// What becomes of results that a client brings.
 enum Brought {
-    GoesOn(Going),
+    GoesOn(Box<Going>),
     /// No run waits for them; the conversation that they belong to, if it is known.
     Over(Option<String>),
 }
@@ -175,7 +175,7 @@ async fn bring(
                 conversation: place.conversation,
                 complete: place.complete,
             });
-            Ok(Brought::GoesOn(Going { run, sequence, follow, thread, before }))
+            Ok(Brought::GoesOn(Box::new(Going { run, sequence, follow, thread, before })))
         }
         Waiting::Over => Ok(Brought::Over(Some(place.conversation))),
         Waiting::Unknown => Ok(Brought::Over(None)),

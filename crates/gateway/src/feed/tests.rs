@@ -177,7 +177,7 @@ fn shown(frames: &[ServerFrame]) -> String {
 /// What happens, as the hub tells it.
 enum Happens {
     Event(Message),
-    Piece(Event<InferenceChunk>),
+    Piece(Box<Event<InferenceChunk>>),
 }
 
 fn tell(feed: &mut Feed, happens: &[Happens]) -> Vec<ServerFrame> {
@@ -211,18 +211,19 @@ fn eventful() -> Vec<Happens> {
     let (run, first, second) = (id(1), id(2), id(3));
     let mut log = Log::default();
     let event = Happens::Event;
+    let piece_of = |piece| Happens::Piece(Box::new(piece));
     vec![
         event(log.asked(run, "hello")),
         event(log.asks_model(run, first)),
-        Happens::Piece(says(run, first, 0, 0, "Let ")),
-        Happens::Piece(says(run, first, 0, 4, "us 🧀")),
-        Happens::Piece(piece(run, first, 1, ChunkDelta::Reset)),
-        Happens::Piece(says(run, first, 1, 0, "I ")),
-        Happens::Piece(says(run, first, 1, 2, "see.")),
+        piece_of(says(run, first, 0, 0, "Let ")),
+        piece_of(says(run, first, 0, 4, "us 🧀")),
+        piece_of(piece(run, first, 1, ChunkDelta::Reset)),
+        piece_of(says(run, first, 1, 0, "I ")),
+        piece_of(says(run, first, 1, 2, "see.")),
         event(log.model_says(run, first, "I see. ", &["lookup"])),
         event(log.executes(run, id(4), "lookup", Some("api"))),
         event(log.asks_model(run, second)),
-        Happens::Piece(says(run, second, 0, 0, "Grün")),
+        piece_of(says(run, second, 0, 0, "Grün")),
         event(log.model_says(run, second, "Grün ist es.", &[])),
         event(log.ends(run, answered("Grün ist es."))),
     ]

@@ -15,11 +15,15 @@ use uuid::Uuid;
 use super::Options;
 use super::request::{ChatRequest, Message};
 use super::script::Script;
+use crate::stamp;
 
 /// Second of every answer, the same each time.
 const CREATED: u32 = 1_767_225_600;
 /// Gives the half answer time to arrive before its connection breaks.
 const BEFORE_CUT: Duration = Duration::from_millis(20);
+
+/// Where a token says when it is sent.
+const SENT: &str = "@sent@";
 
 /// What the assistant says next.
 pub(super) enum Answer {
@@ -57,7 +61,8 @@ impl Answer {
             since.iter().filter(|m| m.role == "tool").map(Message::text).collect();
         let said =
             if results.is_empty() { last_user_text(request) } else { results.join(" ").into() };
-        let rest = (1..script.tokens).map(|i| format!(" w{i}"));
+        let rest = (1..script.tokens)
+            .map(|i| if script.stamped { format!(" {SENT}") } else { format!(" w{i}") });
         Self::Final([format!("DONE {said}")].into_iter().chain(rest).collect())
     }
 
@@ -149,10 +154,15 @@ pub(super) fn send(content_type: &'static str, pieces: Vec<String>, pause: Durat
         Body::from_stream(stream::unfold(pieces.into_iter(), move |mut pieces| async move {
             let piece = pieces.next()?;
             tokio::time::sleep(pause).await;
-            Some((Ok::<_, Infallible>(Bytes::from(piece)), pieces))
+            Some((Ok::<_, Infallible>(Bytes::from(stamped(piece))), pieces))
         }))
     };
     ([(CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// The piece with the time in its stamp's place.
+fn stamped(piece: String) -> String {
+    if piece.contains(SENT) { piece.replace(SENT, &stamp::now()) } else { piece }
 }
 
 /// Sends the first half of the text, then breaks the connection.

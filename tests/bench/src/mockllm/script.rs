@@ -40,6 +40,8 @@ pub(super) struct Script {
     pub(super) latency: Duration,
     pub(super) token_pause: Duration,
     pub(super) tokens: usize,
+    /// Tokens say when they are sent.
+    pub(super) stamped: bool,
     pub(super) fault: Option<Fault>,
 }
 
@@ -52,6 +54,7 @@ impl Script {
             latency: options.latency,
             token_pause: options.token_pause,
             tokens: options.tokens,
+            stamped: false,
             fault: None,
         };
         for part in model.split(['-', '/']) {
@@ -59,6 +62,7 @@ impl Script {
             let (word, number) = part.split_at(digits);
             match (word, number.parse::<u16>().ok()) {
                 ("plain", None) => script.rounds = 0,
+                ("stamp", None) => script.stamped = true,
                 ("tool", None) => script.rounds = 1,
                 ("tools", Some(n)) => script.rounds = n.into(),
                 ("parallel", Some(n)) => script.parallel = n.into(),

@@ -15,7 +15,7 @@ fn encoder(before: &[Uuid]) -> Completions {
 fn read(chunks: &[Value]) -> (String, Value) {
     let choices = || chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0"));
     let text = choices().filter_map(|choice| choice["delta"]["content"].as_str()).collect();
-    (text, choices().last().map_or(Value::Null, |choice| choice["finish_reason"].clone()))
+    (text, choices().next_back().map_or(Value::Null, |choice| choice["finish_reason"].clone()))
 }
 
 fn whole(frames: &[ServerFrame], before: &[Uuid]) -> Value {
