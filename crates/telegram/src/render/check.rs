@@ -153,10 +153,10 @@ fn check_boundary(characters: &[(usize, &str)], at: usize, limit: usize) {
         return;
     };
     // Characters of more than 64 bytes may be cut, and what no message holds. Also a mark from the
-    // white space that it is put on: a message cannot begin with that.
+    // white space next to it, since no message begins or ends with that.
     let may_be_cut = character.len() > 64 || character.encode_utf16().count() > limit;
-    let is_cut =
-        character.get(..at - start).is_some_and(has_visible) && start + character.len() > at;
+    let parts = character.split_at_checked(at - start);
+    let is_cut = parts.is_some_and(|(before, after)| has_visible(before) && has_visible(after));
     assert!(!is_cut || may_be_cut, "{character:?} is cut at {at}");
 }
 
