@@ -55,7 +55,28 @@ pub fn stream(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use proptest::prelude::*;
+
+    /// Feeds the corpus that the fuzzer has gathered; the last file printed is the guilty one.
+    fn run(target: &str, check: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+        let files: Vec<_> = corpus.read_dir().unwrap().collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let path = file.unwrap().path();
+            println!("{}", path.display());
+            check(&std::fs::read(path).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_corpora_hold() {
+        run("osc_decode", super::packet);
+        run("osc_pattern", super::pattern);
+        run("osc_framing", super::stream);
+    }
 
     proptest! {
         #[test]

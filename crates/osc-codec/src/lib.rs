@@ -17,6 +17,7 @@ mod decode;
 mod encode;
 pub mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
 pub mod fuzzing;
 mod pattern;
 mod time;

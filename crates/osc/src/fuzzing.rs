@@ -27,8 +27,27 @@ pub fn packet(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use nexus_osc_codec::{Argument, Message, encode_message};
     use proptest::prelude::*;
+
+    /// Feeds the corpus that the fuzzer has gathered; the last file printed is the guilty one.
+    fn run(target: &str, check: fn(&[u8])) {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+        let files: Vec<_> = corpus.read_dir().unwrap().collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let path = file.unwrap().path();
+            println!("{}", path.display());
+            check(&std::fs::read(path).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_corpus_holds() {
+        run("osc_protocol", super::packet);
+    }
 
     proptest! {
         #[test]

@@ -47,6 +47,7 @@ mod config;
 mod deliver;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
 pub mod fuzzing;
 mod guard;
 mod history;
