@@ -4,6 +4,7 @@ mod history;
 mod native;
 mod origins;
 mod secrecy;
+mod stalled;
 mod tools;
 
 use nexus_bench::mockllm::{self, MockLlm};
