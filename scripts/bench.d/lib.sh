@@ -111,7 +111,7 @@ nexus_start() {
     cat >"$work/bus-config/providers/mock.toml" <<CONF
 kind = "openai-chat"
 base_url = "$mock/v1"
-models = ["mock-tool", "mock-plain"]
+models = [$(printf '"%s"\n' mock-tool mock-plain "$model" | sort -u | paste -sd,)]
 CONF
     nexus=http://127.0.0.1:$(free_port)
     nexus_osc=127.0.0.1:$(free_port)
