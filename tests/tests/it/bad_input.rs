@@ -12,7 +12,8 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::support::{
-    bus, fresh, json as body, kind, lines, read, shared, stored, subject, succeeded, until, up,
+    bus, fresh, json as body, kind, lines, read, shared, stored, stored_on_the_web, subject,
+    succeeded, until, up,
 };
 use crate::web_client::{WebClient, events};
 
@@ -260,7 +261,7 @@ async fn arguments_that_break_the_schema_are_told_to_the_model_which_goes_on() {
     assert!(said.contains("expression"), "{said}");
     assert_eq!(mock.stats().bad_requests, 0, "{:?}", mock.stats());
 
-    let stored = stored(&bus(nexus).await, "web", &conversation).await;
+    let stored = stored_on_the_web(&bus(nexus).await, &conversation).await;
     let result = stored.iter().find(|message| kind(message) == "tools.results").map(body).unwrap();
     let outcome = &result["payload"]["outcome"];
     assert_eq!(outcome["status"], "failed", "{result}");
@@ -275,7 +276,7 @@ async fn a_provider_that_is_down_is_a_visible_failure_and_the_run_ends() {
         assert!((500..600).contains(&status), "{model}: {status} {error}");
         assert!(!error["error"]["message"].as_str().unwrap().is_empty(), "{error}");
         assert!(began.elapsed() < Duration::from_secs(30), "{model} took {:?}", began.elapsed());
-        let stored = stored(&bus(nexus).await, "web", &conversation).await;
+        let stored = stored_on_the_web(&bus(nexus).await, &conversation).await;
         let last = body(stored.last().unwrap());
         assert_eq!(
             (&last["type"], &last["payload"]["outcome"]["status"]),

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use nexus_contracts::{EventType, LOCAL_TENANT, Pattern};
+use nexus_contracts::{EventType, LOCAL_TENANT, Pattern, Token};
 use serde_json::{Value, json};
 
 use crate::bad_input::with_providers;
-use crate::support::{OTHER_TENANT, bus, fresh, key_of, read, shared, stored};
+use crate::support::{OTHER_TENANT, bus, fresh, key_of, read, shared, stored_on_the_web};
 use crate::web_client::{WebClient, events, of_type, shown};
 
 const TOKYO: &str = "what time is it in Tokyo?";
@@ -57,7 +57,7 @@ async fn accepted_is_said_only_after_the_request_is_stored() {
     let (mut client, conversation) = (WebClient::hello(nexus).await, fresh("accepted"));
     client.ask("1", &conversation, "hello").await;
     let accepted = client.next().await;
-    let request = stored(&bus(nexus).await, "web", &conversation).await.remove(0);
+    let request = stored_on_the_web(&bus(nexus).await, &conversation).await.remove(0);
     assert_eq!(accepted["type"], "accepted");
     assert_eq!(accepted["cursor"], format!("{}:", request.sequence));
 }
@@ -77,7 +77,7 @@ async fn the_same_id_twice_is_one_run() {
     assert_eq!(other.next().await["run"], first[0]["run"]);
     client.answer(&conversation, "hello").await;
 
-    let stored = stored(&bus(nexus).await, "web", &conversation).await;
+    let stored = stored_on_the_web(&bus(nexus).await, &conversation).await;
     let count = |wanted: &str| {
         stored.iter().filter(|message| crate::support::kind(message) == wanted).count()
     };
@@ -247,7 +247,7 @@ async fn a_cancelled_run_ends_as_cancelled_and_the_conversation_goes_on() {
     assert!(["cancelled", "answered"].contains(&outcome), "{done}");
     let next = client.answer(&conversation, "hello").await;
     assert_eq!(next.last().unwrap()["outcome"], "answered");
-    let stored = stored(&bus(nexus).await, "web", &conversation).await;
+    let stored = stored_on_the_web(&bus(nexus).await, &conversation).await;
     let replies =
         stored.iter().filter(|message| crate::support::kind(message) == "requests.processed");
     assert_eq!(replies.count(), 2, "one final word on each request");
@@ -273,7 +273,12 @@ async fn a_tenant_does_not_see_the_conversations_of_another() {
 
     // Each has a request of its own under the same name.
     let all = read(&bus(nexus).await, Pattern::kind(EventType::RequestsIncoming)).await;
-    let places = all.iter().filter(|message| message.subject.ends_with(&conversation));
+    let names = ["local", "mallory"]
+        .map(|user| Token::encode(&format!("{user}/{conversation}")).unwrap().to_string());
+    let is_meant = |message: &&nexus_bus::Message| {
+        names.iter().any(|name| message.subject.ends_with(name.as_str()))
+    };
+    let places = all.iter().filter(is_meant);
     let tenants: Vec<Value> =
         places.map(|message| crate::support::json(message)["metadata"]["tenant"].clone()).collect();
     assert_eq!(tenants, [json!(LOCAL_TENANT), json!(OTHER_TENANT)]);

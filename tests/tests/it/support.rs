@@ -105,6 +105,11 @@ pub(crate) async fn stored(bus: &Bus, channel: &str, conversation: &str) -> Vec<
     read(bus, pattern).await
 }
 
+/// Everything that is stored of a conversation that the local user has on the web.
+pub(crate) async fn stored_on_the_web(bus: &Bus, conversation: &str) -> Vec<Message> {
+    stored(bus, "web", &format!("local/{conversation}")).await
+}
+
 /// Everything that is stored and matches.
 pub(crate) async fn read(bus: &Bus, pattern: Pattern) -> Vec<Message> {
     let filter = Filter::Patterns(vec![pattern]);

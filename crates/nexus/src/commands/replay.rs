@@ -22,7 +22,7 @@ pub(crate) struct What {
     /// One run: the id that `nexus ask` prints
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
-    /// One conversation, in whatever channel
+    /// One conversation, in whatever channel; another user's on the web is USER/NAME
     #[arg(long, value_name = "C")]
     conversation: Option<String>,
     /// Everything since then: a duration, or a moment in RFC 3339
@@ -89,9 +89,14 @@ async fn find(settings: &Settings, what: &What) -> Result<Found> {
         return Ok(Found { conversations: vec![conversation], run: Some(run), from: 0 });
     }
     if let Some(native) = &what.conversation {
-        let token = Token::encode(native).map_err(|error| Misuse(error.to_string()))?;
-        let pattern = Pattern { conversation: Some(token), ..Pattern::default() };
-        let records = records::read(&bus, vec![pattern], Start::First).await?;
+        // What a user of the web calls NAME is USER/NAME on the bus.
+        let names = [native.clone(), format!("local/{native}")].map(|name| Token::encode(&name));
+        let mut patterns = Vec::with_capacity(names.len());
+        for name in names {
+            let token = name.map_err(|error| Misuse(error.to_string()))?;
+            patterns.push(Pattern { conversation: Some(token), ..Pattern::default() });
+        }
+        let records = records::read(&bus, patterns, Start::First).await?;
         anyhow::ensure!(!records.is_empty(), "the log has no conversation {native:?}");
         return Ok(Found { conversations: grouped(records), run: None, from: 0 });
     }

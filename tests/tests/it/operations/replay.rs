@@ -160,7 +160,7 @@ async fn replay_as_json_gives_the_stored_bytes() {
         nexus.run(&["replay", "--correlation-id", &run, "--json"]).await.unwrap(),
     ));
     let stored =
-        crate::support::stored(&crate::support::bus(nexus).await, "web", &conversation).await;
+        crate::support::stored_on_the_web(&crate::support::bus(nexus).await, &conversation).await;
     let shown: Vec<Vec<u8>> =
         shown.iter().map(|line| STANDARD.decode(line["data"].as_str().unwrap()).unwrap()).collect();
     let stored: Vec<Vec<u8>> = stored.iter().map(|message| message.bytes.to_vec()).collect();
