@@ -17,7 +17,7 @@ use nexus_orchestrator::Orchestrator;
 use nexus_osc::{Osc, Speaker, Verdict};
 use nexus_store::{Migration, Store};
 use nexus_telegram::Telegram;
-use nexus_tools::Tools;
+use nexus_tools::{Surroundings, Tools};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::now;
@@ -106,7 +106,9 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
             }
             Role::Tools => {
                 let delay = Duration::from_millis(3 * config.durability.sync_interval_ms());
-                let worker = Tools::open(&bus, config.tools, Some(store), delay, now, stop).await?;
+                let surroundings =
+                    Surroundings { store: Some(store), blobs, effect_delay: delay, now };
+                let worker = Tools::open(&bus, config.tools, surroundings, stop).await?;
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Memory => {

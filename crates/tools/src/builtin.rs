@@ -7,20 +7,23 @@ mod clock;
 mod count_effect;
 mod echo;
 mod http_fetch;
+mod send_file;
 
 use std::sync::Arc;
 
+use nexus_blobs::Blobs;
 use nexus_bus::Chain;
 use nexus_contracts::Timestamp;
 
 use crate::config::Config;
 use crate::tool::Tool;
 
-pub(crate) fn all(config: &Config, now: fn() -> Timestamp) -> Vec<Arc<dyn Tool>> {
+pub(crate) fn all(config: &Config, blobs: Blobs, now: fn() -> Timestamp) -> Vec<Arc<dyn Tool>> {
     let mut tools: Vec<Arc<dyn Tool>> = vec![
         Arc::new(calculator::Calculator::new()),
         Arc::new(clock::Clock::new(now)),
         Arc::new(echo::Echo),
+        Arc::new(send_file::SendFile::new(blobs)),
         #[cfg(feature = "failpoints")]
         Arc::new(count_effect::CountEffect),
     ];

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::calls::{Calls, InFlight};
 use crate::error::Error;
 use crate::ledger::{Claim, Ended, Key, Ledger};
-use crate::outcome::{Ending, Stakes, bounded, broken};
+use crate::outcome::{Ending, Made, Stakes, bounded, broken};
 use crate::registry::{Entry, Registry};
 use crate::tool::{CallContext, Repeat};
 
@@ -90,14 +90,14 @@ impl Executor {
             return Ended::at_once(ToolOutcome::Expired);
         }
         let started = Instant::now();
-        let outcome = tokio::select! {
+        let made = tokio::select! {
             biased;
-            () = flight.cancelled.cancelled() => ToolOutcome::Cancelled,
+            () = flight.cancelled.cancelled() => ToolOutcome::Cancelled.into(),
             ending = ready.call() => self.settle(ending, Stakes::Nothing).unwrap_or_else(|error| {
-                broken(Stakes::Nothing, "unavailable", &error.to_string())
+                broken(Stakes::Nothing, "unavailable", &error.to_string()).into()
             }),
         };
-        Ended { outcome, duration_ms: millis(started.elapsed()) }
+        since(started, made)
     }
 
     /// A call with an effect: at most one recorded outcome, however often it is delivered.
@@ -161,10 +161,10 @@ impl Executor {
     ) -> Result<Ended, Error> {
         let started = Instant::now();
         let ending = ready.call().await;
-        let outcome =
+        let made =
             self.settle(ending, Stakes::Effect).map_err(|source| ledger_broke(key, source))?;
         failpoint::hit("tools.after_effect");
-        let ended = Ended { outcome, duration_ms: millis(started.elapsed()) };
+        let ended = since(started, made);
         for pause in 0..RECORDINGS {
             match ledger.end(key, ended.clone()).await {
                 Ok(stands) => {
@@ -195,9 +195,9 @@ impl Executor {
         }
         let started = Instant::now();
         let ending = ready.call_in(&mut tx).await;
-        let outcome =
+        let made =
             self.settle(ending, Stakes::Nothing).map_err(|source| ledger_broke(key, source))?;
-        let ended = Ended { outcome, duration_ms: millis(started.elapsed()) };
+        let ended = since(started, made);
         if matches!(ended.outcome, ToolOutcome::Completed { .. }) {
             ledger.end_in(key, &mut tx, &ended).await?;
             failpoint::hit("tools.after_effect");
@@ -221,19 +221,18 @@ impl Executor {
     ) -> Result<Ended, Error> {
         let started = Instant::now();
         let broke = |source| ledger_broke(key, source);
-        let outcome = if ready.entry.repeat() == Repeat::Transactional {
+        let made = if ready.entry.repeat() == Repeat::Transactional {
             let mut tx = ledger.begin(key).await?;
-            let outcome =
-                self.settle(ready.call_in(&mut tx).await, Stakes::Nothing).map_err(broke)?;
+            let made = self.settle(ready.call_in(&mut tx).await, Stakes::Nothing).map_err(broke)?;
             failpoint::hit("tools.after_effect");
             tx.commit().await.map_err(broke)?;
-            outcome
+            made
         } else {
             let ending = ready.call().await;
             failpoint::hit("tools.after_effect");
             self.settle(ending, Stakes::Effect).map_err(broke)?
         };
-        Ok(Ended { outcome, duration_ms: millis(started.elapsed()) })
+        Ok(since(started, made))
     }
 
     fn ready<'a>(&self, event: &'a Event<ToolExecute>) -> Result<Ready<'a>, ToolOutcome> {
@@ -252,7 +251,7 @@ impl Executor {
         self.effect_delay.saturating_sub(passed)
     }
 
-    fn settle(&self, ending: Ending, stakes: Stakes) -> Result<ToolOutcome, sqlx::Error> {
+    fn settle(&self, ending: Ending, stakes: Stakes) -> Result<Made, sqlx::Error> {
         ending.outcome(stakes, self.max_output_bytes)
     }
 
@@ -263,7 +262,7 @@ impl Executor {
             tool,
             outcome: ended.outcome,
             duration_ms: ended.duration_ms,
-            attachments: Vec::new(),
+            attachments: ended.attachments,
         };
         event.reply(result, (self.now)())
     }
@@ -301,6 +300,11 @@ impl Ready<'_> {
             deadline: Instant::now() + self.limit,
         }
     }
+}
+
+fn since(started: Instant, made: Made) -> Ended {
+    let duration_ms = millis(started.elapsed());
+    Ended { outcome: made.outcome, attachments: made.attachments, duration_ms }
 }
 
 fn stakes(effect: Effect) -> Stakes {

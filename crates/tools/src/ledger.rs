@@ -1,6 +1,6 @@
 //! What became of calls with effects: the first recorded outcome of a call stays.
 
-use nexus_contracts::{Timestamp, ToolOutcome};
+use nexus_contracts::{Attachment, Timestamp, ToolOutcome};
 use nexus_store::{Store, TenantTransaction};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -21,13 +21,15 @@ pub(crate) struct Key<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) outcome: ToolOutcome,
+    /// Files for the speaker; a later delivery of the call answers with the same.
+    pub(crate) attachments: Vec<Attachment>,
     pub(crate) duration_ms: u64,
 }
 
 impl Ended {
     /// An end without a beginning.
     pub(crate) fn at_once(outcome: ToolOutcome) -> Self {
-        Self { outcome, duration_ms: 0 }
+        Self { outcome, attachments: Vec::new(), duration_ms: 0 }
     }
 }
 
@@ -40,7 +42,7 @@ pub(crate) enum Claim {
     Ended(Ended),
 }
 
-type Row = (Option<Json<ToolOutcome>>, Option<i64>);
+type Row = (Option<Json<ToolOutcome>>, Option<Json<Vec<Attachment>>>, Option<i64>);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
@@ -88,7 +90,7 @@ impl Ledger {
         } else {
             let row: Row = sqlx::query_as(
                 "UPDATE tools.calls SET attempt = attempt + (state = 'claimed')::int
-                 WHERE tenant_id = $1 AND call_id = $2 RETURNING outcome, duration_ms",
+                 WHERE tenant_id = $1 AND call_id = $2 RETURNING outcome, attachments, duration_ms",
             )
             .bind(key.tenant)
             .bind(key.call)
@@ -108,8 +110,10 @@ impl Ledger {
         tx: &mut TenantTransaction,
         limit_ms: u64,
     ) -> Result<Option<Ended>, Error> {
-        let row: (Option<Json<ToolOutcome>>, Option<i64>, String) = sqlx::query_as(
-            "SELECT outcome, duration_ms, set_config('statement_timeout', $3, true)
+        type Locked =
+            (Option<Json<ToolOutcome>>, Option<Json<Vec<Attachment>>>, Option<i64>, String);
+        let (outcome, attachments, duration_ms, _): Locked = sqlx::query_as(
+            "SELECT outcome, attachments, duration_ms, set_config('statement_timeout', $3, true)
              FROM tools.calls WHERE tenant_id = $1 AND call_id = $2 FOR UPDATE",
         )
         .bind(key.tenant)
@@ -118,7 +122,7 @@ impl Ledger {
         .fetch_one(&mut **tx)
         .await
         .map_err(key.broke())?;
-        Ok(ended((row.0, row.1)))
+        Ok(ended((outcome, attachments, duration_ms)))
     }
 
     /// Records how a claimed call ended, in the transaction that holds its effect.
@@ -136,13 +140,14 @@ impl Ledger {
             | ToolOutcome::Cancelled => "done",
         };
         let updated = sqlx::query(
-            "UPDATE tools.calls SET state = $3, outcome = $4, duration_ms = $5, ended_at = $6::text::timestamptz
+            "UPDATE tools.calls SET state = $3, outcome = $4, attachments = $5, duration_ms = $6, ended_at = $7::text::timestamptz
              WHERE tenant_id = $1 AND call_id = $2 AND state = 'claimed'",
         )
         .bind(key.tenant)
         .bind(key.call)
         .bind(state)
         .bind(Json(&end.outcome))
+        .bind((!end.attachments.is_empty()).then_some(Json(&end.attachments)))
         .bind(i64::try_from(end.duration_ms).unwrap_or(i64::MAX))
         .bind((self.now)().to_string())
         .execute(&mut **tx)
@@ -197,7 +202,7 @@ impl Ledger {
 
     async fn read(&self, key: Key<'_>, tx: &mut TenantTransaction) -> Result<Ended, Error> {
         let row: Row = sqlx::query_as(
-            "SELECT outcome, duration_ms FROM tools.calls WHERE tenant_id = $1 AND call_id = $2",
+            "SELECT outcome, attachments, duration_ms FROM tools.calls WHERE tenant_id = $1 AND call_id = $2",
         )
         .bind(key.tenant)
         .bind(key.call)
@@ -208,7 +213,8 @@ impl Ledger {
     }
 }
 
-fn ended((outcome, duration_ms): Row) -> Option<Ended> {
+fn ended((outcome, attachments, duration_ms): Row) -> Option<Ended> {
     let duration_ms = duration_ms.and_then(|millis| u64::try_from(millis).ok()).unwrap_or(0);
-    outcome.map(|Json(outcome)| Ended { outcome, duration_ms })
+    let attachments = attachments.map_or_else(Vec::new, |Json(attachments)| attachments);
+    outcome.map(|Json(outcome)| Ended { outcome, attachments, duration_ms })
 }

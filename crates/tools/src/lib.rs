@@ -25,16 +25,22 @@ use nexus_store::Migration;
 
 pub use config::Config;
 pub use error::Error;
-pub use registry::Registry;
-pub use tool::{CallContext, Repeat, Tool, ToolError};
-pub use worker::Tools;
+pub use tool::{CallContext, Output, Repeat, Tool, ToolError};
+pub use worker::{Surroundings, Tools};
 
 /// The tables of this worker.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 2026112002,
-    name: "tools calls",
-    sql: include_str!("../migrations/2026112002_tools_calls.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 2026112002,
+        name: "tools calls",
+        sql: include_str!("../migrations/2026112002_tools_calls.sql"),
+    },
+    Migration {
+        version: 2026112004,
+        name: "tools attachments",
+        sql: include_str!("../migrations/2026112004_tools_attachments.sql"),
+    },
+];
 
 /// The table of the test tool `count_effect`; after [`MIGRATIONS`].
 #[cfg(feature = "failpoints")]

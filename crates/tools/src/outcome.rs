@@ -5,9 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use nexus_contracts::ToolOutcome;
+use nexus_contracts::{Attachment, ToolOutcome};
 
-use crate::tool::ToolError;
+use crate::tool::{Output, ToolError};
 
 /// What it means for the world when a tool does not come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +21,28 @@ pub(crate) enum Stakes {
 /// How a tool ended.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    Returned(Result<String, ToolError>),
+    Returned(Result<Output, ToolError>),
     TimedOut(Duration),
     Panicked,
+}
+
+/// What is said about a call, with the files that it made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) outcome: ToolOutcome,
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+impl From<ToolOutcome> for Made {
+    fn from(outcome: ToolOutcome) -> Self {
+        Self { outcome, attachments: Vec::new() }
+    }
 }
 
 /// Runs a tool for no longer than `limit`, and catches its panic.
 pub(crate) async fn bounded(
     limit: Duration,
-    work: impl Future<Output = Result<String, ToolError>>,
+    work: impl Future<Output = Result<Output, ToolError>>,
 ) -> Ending {
     match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
         Ok(Ok(returned)) => Ending::Returned(returned),
@@ -43,9 +56,12 @@ impl Ending {
     ///
     /// # Errors
     /// The database's error when trying the call again may help; nothing has happened then.
-    pub(crate) fn outcome(self, stakes: Stakes, limit: usize) -> Result<ToolOutcome, sqlx::Error> {
-        Ok(match self {
-            Self::Returned(Ok(output)) => completed(&output, limit),
+    pub(crate) fn outcome(self, stakes: Stakes, limit: usize) -> Result<Made, sqlx::Error> {
+        let outcome = match self {
+            Self::Returned(Ok(output)) => {
+                let attachments = output.attachments;
+                return Ok(Made { outcome: completed(&output.text, limit), attachments });
+            }
             Self::Returned(Err(ToolError::Failed { code, message })) => {
                 failed(code, &message, limit)
             }
@@ -64,7 +80,8 @@ impl Ending {
                 &format!("it did not end within {} ms", after.as_millis()),
             ),
             Self::Panicked => broken(stakes, "panicked", "the tool crashed"),
-        })
+        };
+        Ok(outcome.into())
     }
 }
 
@@ -126,14 +143,14 @@ mod tests {
     use super::*;
 
     fn of(ending: Ending, stakes: Stakes) -> ToolOutcome {
-        ending.outcome(stakes, 8).unwrap()
+        ending.outcome(stakes, 8).unwrap().outcome
     }
 
     #[test]
     fn output_is_cut_between_characters() {
-        let cut = of(Ending::Returned(Ok("aaaaaaa€b".to_owned())), Stakes::Nothing);
+        let cut = of(Ending::Returned(Ok("aaaaaaa€b".to_owned().into())), Stakes::Nothing);
         assert_eq!(cut, ToolOutcome::Completed { output: "aaaaaaa".to_owned(), truncated: true });
-        let whole = of(Ending::Returned(Ok("12345678".to_owned())), Stakes::Effect);
+        let whole = of(Ending::Returned(Ok("12345678".to_owned().into())), Stakes::Effect);
         assert_eq!(
             whole,
             ToolOutcome::Completed { output: "12345678".to_owned(), truncated: false }
@@ -142,7 +159,7 @@ mod tests {
 
     #[test]
     fn nul_is_replaced() {
-        let outcome = of(Ending::Returned(Ok("a\0b".to_owned())), Stakes::Nothing);
+        let outcome = of(Ending::Returned(Ok("a\0b".to_owned().into())), Stakes::Nothing);
         assert_eq!(
             outcome,
             ToolOutcome::Completed { output: "a\u{fffd}b".to_owned(), truncated: false }

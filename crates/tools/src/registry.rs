@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jsonschema::Validator;
+use nexus_blobs::Blobs;
 use nexus_contracts::{Effect, Timestamp, ToolExecute, ToolOutcome, ToolSpec};
 use serde_json::Value;
 
@@ -11,8 +12,7 @@ use crate::tool::{Repeat, Tool};
 use crate::{arguments, builtin};
 
 /// The tools that a worker has, by name.
-#[derive(Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     tools: BTreeMap<String, Arc<Entry>>,
 }
 
@@ -34,10 +34,14 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Config`] naming the setting that cannot be.
-    pub fn builtin(config: &Config, now: fn() -> Timestamp) -> Result<Self, Error> {
+    pub(crate) fn builtin(
+        config: &Config,
+        blobs: Blobs,
+        now: fn() -> Timestamp,
+    ) -> Result<Self, Error> {
         config.check()?;
         let mut registry = Self { tools: BTreeMap::new() };
-        for tool in builtin::all(config, now) {
+        for tool in builtin::all(config, blobs, now) {
             registry.add(tool)?;
         }
         Ok(registry)
@@ -47,7 +51,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Duplicate`] when its name is taken, [`Error::Schema`] when its parameters are no schema.
-    pub fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), Error> {
         let spec = tool.spec();
         let name = spec.name.clone();
         if self.tools.contains_key(&name) {
@@ -60,8 +64,7 @@ impl Registry {
     }
 
     /// What the tools say about themselves, in the order of their names.
-    #[must_use]
-    pub fn specs(&self) -> Vec<ToolSpec> {
+    pub(crate) fn specs(&self) -> Vec<ToolSpec> {
         self.tools.values().map(|entry| entry.spec.clone()).collect()
     }
 

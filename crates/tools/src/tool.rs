@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
-use nexus_contracts::{TenantId, ToolSpec};
+use nexus_contracts::{Attachment, TenantId, ToolSpec};
 use nexus_store::TenantTransaction;
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub trait Tool: Send + Sync + 'static {
         &self,
         _arguments: Value,
         _context: CallContext,
-    ) -> BoxFuture<'_, Result<String, ToolError>> {
+    ) -> BoxFuture<'_, Result<Output, ToolError>> {
         Box::pin(async {
             Err(ToolError::failed("not_callable", "this tool works in a transaction only"))
         })
@@ -36,8 +36,22 @@ pub trait Tool: Send + Sync + 'static {
         _transaction: &'a mut TenantTransaction,
         _arguments: Value,
         _context: CallContext,
-    ) -> BoxFuture<'a, Result<String, ToolError>> {
+    ) -> BoxFuture<'a, Result<Output, ToolError>> {
         Box::pin(async { Err(ToolError::failed("not_callable", "this tool has no transaction")) })
+    }
+}
+
+/// What a tool gives back: a text for the model, and files for the speaker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    pub text: String,
+    /// They go out with the reply of the run.
+    pub attachments: Vec<Attachment>,
+}
+
+impl From<String> for Output {
+    fn from(text: String) -> Self {
+        Self { text, attachments: Vec::new() }
     }
 }
 

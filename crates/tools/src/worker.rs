@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_blobs::Blobs;
 use nexus_bus::{Bucket, Bus, EVENTS, Limits, Runner};
 use nexus_contracts::{Effect, Timestamp, ToolSpec};
 use nexus_store::Store;
@@ -12,9 +13,23 @@ use crate::error::Error;
 use crate::executor::Executor;
 use crate::ledger::Ledger;
 use crate::registry::Registry;
+use crate::tool::Tool;
 
 /// Durable consumer of `tools.execute`.
 const CONSUMER: &str = "tools";
+
+/// What the worker stands on besides the bus.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Without it, calls with effects wait.
+    pub store: Option<Store>,
+    /// Where files go that tools make.
+    pub blobs: Blobs,
+    /// Three sync intervals of the event store, zero where it syncs every append: no effect begins
+    /// sooner after its command was stored.
+    pub effect_delay: Duration,
+    pub now: fn() -> Timestamp,
+}
 
 /// The tools worker, ready to serve.
 #[derive(Debug)]
@@ -30,37 +45,33 @@ pub struct Tools {
 impl Tools {
     /// Makes the built-in tools known on the bus.
     ///
-    /// `effect_delay` is three sync intervals of the event store, zero where it syncs every append:
-    /// no effect begins sooner after its command was stored. Without `store`, calls with effects wait.
-    ///
     /// # Errors
     /// [`Error::Config`], or [`Error::Bus`] when the bus cannot be reached.
     pub async fn open(
         bus: &Bus,
         config: Config,
-        store: Option<Store>,
-        effect_delay: Duration,
-        now: fn() -> Timestamp,
+        surroundings: Surroundings,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let registry = Registry::builtin(&config, now)?;
-        Self::open_with(bus, config, registry, store, effect_delay, now, stop).await
+        Self::open_with(bus, config, Vec::new(), surroundings, stop).await
     }
 
-    /// As [`Self::open`], with other tools.
+    /// As [`Self::open`], with more tools.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::open`]; [`Error::Duplicate`] or [`Error::Schema`] for a tool that cannot be added.
     pub async fn open_with(
         bus: &Bus,
         config: Config,
-        registry: Registry,
-        store: Option<Store>,
-        effect_delay: Duration,
-        now: fn() -> Timestamp,
+        more: Vec<Arc<dyn Tool>>,
+        surroundings: Surroundings,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        config.check()?;
+        let Surroundings { store, blobs, effect_delay, now } = surroundings;
+        let mut registry = Registry::builtin(&config, blobs, now)?;
+        for tool in more {
+            registry.add(tool)?;
+        }
         let (registry, calls) = (Arc::new(registry), Arc::new(Calls::default()));
         // Before the first call is taken, so that no cancellation falls between.
         let cancellations = bus.bounds(EVENTS).await?.1 + 1;

@@ -17,7 +17,7 @@ use nexus_contracts::{Effect, ToolSpec};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::tool::{CallContext, Tool, ToolError};
+use crate::tool::{CallContext, Output, Tool, ToolError};
 
 /// With the stack below, enough for nesting at every character (measured: 50 KiB each unoptimised).
 const MAX_CHARS: usize = 500;
@@ -63,10 +63,10 @@ impl Tool for Calculator {
         &self,
         arguments: Value,
         context: CallContext,
-    ) -> BoxFuture<'_, Result<String, ToolError>> {
+    ) -> BoxFuture<'_, Result<Output, ToolError>> {
         let expression =
             arguments.get("expression").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Box::pin(self.calculate(expression, context.deadline))
+        Box::pin(async move { Ok(self.calculate(expression, context.deadline).await?.into()) })
     }
 }
 

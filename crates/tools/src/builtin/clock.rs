@@ -5,7 +5,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use nexus_contracts::{Effect, Timestamp, ToolSpec};
 use serde_json::{Value, json};
 
-use crate::tool::{CallContext, Tool, ToolError};
+use crate::tool::{CallContext, Output, Tool, ToolError};
 
 /// The zones that came with this build: the same answer on every machine.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -70,9 +70,9 @@ impl Tool for Clock {
         }
     }
 
-    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<String, ToolError>> {
+    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<Output, ToolError>> {
         let told = self.tell(arguments.get("time_zone").and_then(Value::as_str));
-        Box::pin(async { told })
+        Box::pin(async { Ok(told?.into()) })
     }
 }
 

@@ -3,7 +3,7 @@ use nexus_contracts::{Effect, ToolSpec};
 use nexus_store::TenantTransaction;
 use serde_json::{Value, json};
 
-use crate::tool::{CallContext, Repeat, Tool, ToolError};
+use crate::tool::{CallContext, Output, Repeat, Tool, ToolError};
 
 /// Leaves one row for each time that it is executed.
 pub(crate) struct CountEffect;
@@ -33,7 +33,7 @@ impl Tool for CountEffect {
         transaction: &'a mut TenantTransaction,
         arguments: Value,
         context: CallContext,
-    ) -> BoxFuture<'a, Result<String, ToolError>> {
+    ) -> BoxFuture<'a, Result<Output, ToolError>> {
         Box::pin(async move {
             let note = arguments.get("note").and_then(Value::as_str).unwrap_or_default();
             sqlx::query(
@@ -44,7 +44,7 @@ impl Tool for CountEffect {
             .bind(note)
             .execute(&mut **transaction)
             .await?;
-            Ok("written down".to_owned())
+            Ok("written down".to_owned().into())
         })
     }
 }

@@ -2,7 +2,7 @@ use futures_util::future::BoxFuture;
 use nexus_contracts::{Effect, ToolSpec};
 use serde_json::{Value, json};
 
-use crate::tool::{CallContext, Tool, ToolError};
+use crate::tool::{CallContext, Output, Tool, ToolError};
 
 pub(crate) struct Echo;
 
@@ -23,8 +23,8 @@ impl Tool for Echo {
         }
     }
 
-    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<String, ToolError>> {
+    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<Output, ToolError>> {
         let text = arguments.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Box::pin(async { Ok(text) })
+        Box::pin(async { Ok(text.into()) })
     }
 }

@@ -15,7 +15,7 @@ use reqwest::{Client, Response, header, redirect};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::tool::{CallContext, Tool, ToolError};
+use crate::tool::{CallContext, Output, Tool, ToolError};
 use guard::{Guard, Way};
 
 const REDIRECTS: usize = 5;
@@ -110,9 +110,9 @@ impl Tool for HttpFetch {
         }
     }
 
-    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<String, ToolError>> {
+    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<Output, ToolError>> {
         let url = arguments.get("url").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Box::pin(async move { self.fetch(&url).await })
+        Box::pin(async move { Ok(self.fetch(&url).await?.into()) })
     }
 }
 

@@ -86,6 +86,28 @@ async fn interrupted_effect_is_repeated_only_where_that_is_safe() {
 }
 
 #[tokio::test]
+async fn files_come_with_the_result_and_again_with_a_repeated_delivery() {
+    let rig = Rig::start().await;
+    let call = execute(LOCAL_TENANT, "file", Effect::Write, r#"{"text":"x"}"#);
+    rig.publish(&call).await;
+    assert_eq!(rig.result(&call).await.payload.attachments, [toolbox::picture()]);
+
+    let again = rig.forget_results(&call).await;
+    rig.publish(&again).await;
+
+    let repeated = rig.result(&again).await.payload;
+    assert_eq!(repeated.attachments, [toolbox::picture()]);
+    assert_eq!((&repeated.outcome, rig.tools.runs("file")), (&completed("did x"), 1));
+
+    let arguments = r##"{"name":"notes.md","content":"# Hi","media_type":"text/markdown"}"##;
+    let sent = execute(LOCAL_TENANT, "send_file", Effect::Read, arguments);
+    rig.publish(&sent).await;
+    let [file] = &rig.result(&sent).await.payload.attachments[..] else { panic!("not one file") };
+    assert_eq!((file.name.as_deref(), file.bytes), (Some("notes.md"), 4));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn every_call_is_answered() {
     let rig = Rig::start().await;
     let failed = |code: &str, message: &str| ToolOutcome::Failed {

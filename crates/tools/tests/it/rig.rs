@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Durability, EVENTS, Filter, Reader, Spec, Start, Topology};
 use nexus_contracts::{
     Effect, Event, EventType, Metadata, Pattern, RunCancel, Subject, TenantId, Timestamp, Token,
@@ -10,7 +11,7 @@ use nexus_contracts::{
 };
 use nexus_embedded::Servers;
 use nexus_store::{Migration, Store};
-use nexus_tools::{Config, MIGRATIONS, Registry, Tools};
+use nexus_tools::{Config, MIGRATIONS, Surroundings, Tools};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -114,19 +115,10 @@ impl Rig {
         let owner = PgPool::connect(url).await.unwrap();
 
         let (tools, stop) = (Log::default(), CancellationToken::new());
-        let mut registry = Registry::builtin(&Config::default(), now).unwrap();
-        for tool in toolbox::all(&tools) {
-            registry.add(tool).unwrap();
-        }
-        let opened = Tools::open_with(
-            &bus,
-            Config::default(),
-            registry,
-            Some(store.clone()),
-            effect_delay,
-            now,
-            stop.clone(),
-        );
+        let blobs = Blobs::open(&nexus_blobs::Config::default(), folder.path()).unwrap();
+        let surroundings = Surroundings { store: Some(store.clone()), blobs, effect_delay, now };
+        let more = toolbox::all(&tools);
+        let opened = Tools::open_with(&bus, Config::default(), more, surroundings, stop.clone());
         let worker = tokio::spawn(opened.await.unwrap().run());
         Self { bus, store, owner, tools, servers, worker, stop, _folder: folder }
     }
@@ -189,6 +181,19 @@ impl Rig {
         let row = sqlx::query_as("SELECT state, attempt FROM tools.calls WHERE call_id = $1")
             .bind(call.id);
         row.fetch_one(&mut *tx).await.unwrap()
+    }
+
+    /// Forgets that a call was answered, but not how.
+    pub(crate) async fn forget_results(&self, call: &Event<ToolExecute>) -> Event<ToolExecute> {
+        // Another event id with the same call in the ledger: what a redelivery after the stream's
+        // duplicate window looks like.
+        let mut again = call.clone();
+        again.id = Uuid::now_v7();
+        let mut tx = self.store.tenant(call.metadata.tenant.0).await.unwrap();
+        let moved = sqlx::query("UPDATE tools.calls SET call_id = $2 WHERE call_id = $1");
+        moved.bind(call.id).bind(again.id).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        again
     }
 
     /// Leaves the ledger as a worker does that dies after its claim.

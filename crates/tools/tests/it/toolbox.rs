@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use nexus_contracts::{Effect, ToolSpec};
+use nexus_contracts::{Attachment, AttachmentKind, Effect, LOCAL_TENANT, ToolSpec};
 use nexus_store::TenantTransaction;
-use nexus_tools::{CallContext, Repeat, Tool, ToolError};
+use nexus_tools::{CallContext, Output, Repeat, Tool, ToolError};
 use serde_json::{Value, json};
 
 /// When each tool was begun.
@@ -44,10 +44,23 @@ pub(crate) fn all(log: &Log) -> Vec<Arc<dyn Tool>> {
         probe("note", Effect::Write, Repeat::Transactional),
         probe("once", Effect::Write, Repeat::Never),
         probe("again", Effect::Write, Repeat::Safe),
+        probe("file", Effect::Write, Repeat::Never),
         probe("panics", Effect::Read, Repeat::Never),
         probe("hangs", Effect::Read, Repeat::Never),
         probe("waits", Effect::Read, Repeat::Never),
     ]
+}
+
+/// The file that `file` makes.
+pub(crate) fn picture() -> Attachment {
+    Attachment {
+        uri: format!("blob:{LOCAL_TENANT}/0a"),
+        sha256: "0a".to_owned(),
+        media_type: "image/png".to_owned(),
+        bytes: 1,
+        kind: AttachmentKind::Photo,
+        name: None,
+    }
 }
 
 impl Probe {
@@ -82,9 +95,13 @@ impl Tool for Probe {
         self.repeat
     }
 
-    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<String, ToolError>> {
+    fn call(&self, arguments: Value, _: CallContext) -> BoxFuture<'_, Result<Output, ToolError>> {
         self.log.0.lock().unwrap().entry(self.name).or_default().push(Instant::now());
-        Box::pin(async move { self.act(arguments["text"].as_str().unwrap_or_default()).await })
+        Box::pin(async move {
+            let text = self.act(arguments["text"].as_str().unwrap_or_default()).await?;
+            let attachments = if self.name == "file" { vec![picture()] } else { Vec::new() };
+            Ok(Output { text, attachments })
+        })
     }
 
     fn call_in<'a>(
@@ -92,7 +109,7 @@ impl Tool for Probe {
         transaction: &'a mut TenantTransaction,
         arguments: Value,
         context: CallContext,
-    ) -> BoxFuture<'a, Result<String, ToolError>> {
+    ) -> BoxFuture<'a, Result<Output, ToolError>> {
         Box::pin(async move {
             let text = arguments["text"].as_str().unwrap_or_default();
             sqlx::query(
@@ -103,7 +120,7 @@ impl Tool for Probe {
             .bind(text)
             .execute(&mut **transaction)
             .await?;
-            self.act(text).await
+            Ok(self.act(text).await?.into())
         })
     }
 }
