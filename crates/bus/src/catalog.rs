@@ -136,6 +136,31 @@ fn take<T: DeserializeOwned>(entries: &mut BTreeMap<String, T>, name: &str, byte
 }
 
 impl Bus {
+    /// Reads one setting; `None` when there is none, or none that reads as `T`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the bucket cannot be read.
+    pub async fn setting<T: DeserializeOwned>(
+        &self,
+        bucket: Bucket,
+        key: &str,
+    ) -> Result<Option<T>, Error> {
+        let doing = || format!("reading setting {key}");
+        let store = self.js.get_key_value(bucket.name()).await.map_err(Error::request(doing()))?;
+        let bytes = store.get(key).await.map_err(Error::request(doing()))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Takes one setting away; nothing happens when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when the bucket cannot be written.
+    pub async fn remove_setting(&self, bucket: Bucket, key: &str) -> Result<(), Error> {
+        let doing = || format!("removing setting {key}");
+        let store = self.js.get_key_value(bucket.name()).await.map_err(Error::request(doing()))?;
+        store.delete(key).await.map_err(Error::request(doing()))
+    }
+
     /// Writes one setting if it differs.
     ///
     /// # Errors

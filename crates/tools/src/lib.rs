@@ -6,6 +6,8 @@
 //! whose effect cannot be known is answered `unknown` and never repeated by itself; every call
 //! is answered, also one that is given up.
 //!
+//! Tools come and go: those of OSC exist as long as a target for them is declared (`bus-config/osc/`).
+//!
 //! Not here: policy and approvals (the orchestrator decides what is called), the sandbox, MCP
 //! and circuit breakers.
 
@@ -16,6 +18,7 @@ mod config;
 mod error;
 mod executor;
 mod ledger;
+pub mod osc;
 mod outcome;
 mod registry;
 mod tool;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::ledger::Ledger;
+use crate::osc::Targets;
 use crate::registry::Registry;
 use crate::tool::Tool;
 
@@ -40,10 +41,11 @@ pub struct Tools {
     /// From where cancellations are read.
     cancellations: u64,
     runner: Runner<Executor>,
+    targets: Targets,
 }
 
 impl Tools {
-    /// Makes the built-in tools known on the bus.
+    /// Makes the tools known on the bus: the built-in ones, and those of the declared OSC targets.
     ///
     /// # Errors
     /// [`Error::Config`], or [`Error::Bus`] when the bus cannot be reached.
@@ -75,13 +77,16 @@ impl Tools {
         let (registry, calls) = (Arc::new(registry), Arc::new(Calls::default()));
         // Before the first call is taken, so that no cancellation falls between.
         let cancellations = bus.bounds(EVENTS).await?.1 + 1;
+        let has_store = store.is_some();
         for spec in registry.specs() {
-            if store.is_none() && spec.effect != Effect::Read {
+            if !has_store && spec.effect != Effect::Read {
                 tracing::warn!(tool = %spec.name, "not offered: no database to record its effects in");
                 continue;
             }
             bus.put_setting(Bucket::Tools, &format!("tool.{}", spec.name), &spec).await?;
         }
+        let targets =
+            Targets::open(bus, Arc::clone(&registry), has_store, now, stop.clone()).await?;
         let executor = Executor {
             registry: Arc::clone(&registry),
             ledger: store.map(|store| Ledger::new(store, now)),
@@ -92,10 +97,10 @@ impl Tools {
         };
         let limits = Limits { concurrency: config.concurrency, ..Limits::default() };
         let runner = Runner::new(bus, CONSUMER, Arc::new(executor), limits, now, stop);
-        Ok(Self { bus: bus.clone(), registry, calls, cancellations, runner })
+        Ok(Self { bus: bus.clone(), registry, calls, cancellations, runner, targets })
     }
 
-    /// What the tools say about themselves, in the order of their names.
+    /// What the tools that stay say about themselves, in the order of their names.
     #[must_use]
     pub fn specs(&self) -> Vec<ToolSpec> {
         self.registry.specs()
@@ -109,6 +114,7 @@ impl Tools {
         tokio::select! {
             ended = self.runner.run() => Ok(ended?),
             () = self.calls.follow(&self.bus, self.cancellations) => Ok(()),
+            () = self.targets.run() => Ok(()),
         }
     }
 }

@@ -6,6 +6,8 @@
     reason = "the lints' own exception leaves out helpers of tests"
 )]
 
+mod ableton;
+mod osc;
 mod rig;
 mod toolbox;
 
