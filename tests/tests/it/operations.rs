@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod installation;
+mod osc_replay;
 mod replay;
 
 use nexus_testkit::process::repository;

@@ -1,3 +1,5 @@
+mod osc;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,16 +19,17 @@ use crate::installation;
 use crate::records::{self, Record};
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub(crate) struct What {
     /// One run: the id that `nexus ask` prints
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["conversation", "since", "file"])]
     correlation_id: Option<String>,
-    /// One conversation, in whatever channel; another user's on the web is USER/NAME
-    #[arg(long, value_name = "C")]
+    /// One conversation, in whatever channel unless `--channel` says which; another user's on the
+    /// web is USER/NAME
+    #[arg(long, value_name = "C", conflicts_with = "file")]
     conversation: Option<String>,
-    /// Everything since then: a duration, or a moment in RFC 3339
-    #[arg(long, value_name = "T")]
+    /// What was stored since then: a duration, or a moment in RFC 3339
+    #[arg(long, value_name = "T", conflicts_with = "file")]
     since: Option<String>,
     /// An export that `--save` wrote; needs no server
     #[arg(long, value_name = "FILE")]
@@ -37,13 +40,18 @@ pub(crate) struct What {
 pub(crate) struct Options {
     #[command(flatten)]
     what: What,
+    /// The conversation in this channel alone; with `--to`, osc when absent
+    #[arg(long, value_name = "NAME", requires = "conversation")]
+    channel: Option<String>,
+    #[command(flatten)]
+    osc: osc::Sending,
     /// Decide again on the recorded inputs and compare every byte
     #[arg(long)]
     verify: bool,
     /// Write the events, with all that verifying them needs, to a file
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Show the events at this multiple of their original speed
+    /// Show, or send, the events at this multiple of their original speed
     #[arg(long, value_name = "X")]
     speed: Option<f64>,
 }
@@ -56,7 +64,9 @@ struct Found {
 }
 
 pub(crate) async fn run(settings: &Settings, options: &Options, json: bool) -> Result<ExitCode> {
-    let found = find(settings, &options.what).await?;
+    let channel = options.channel.as_deref();
+    let channel = channel.or_else(|| options.osc.to.as_ref().map(|_| osc::CHANNEL));
+    let found = find(settings, &options.what, channel).await?;
     if let Some(path) = &options.save {
         let mut all: Vec<Record> = found.conversations.concat();
         all.sort_by_key(|record| record.sequence);
@@ -72,11 +82,14 @@ pub(crate) async fn run(settings: &Settings, options: &Options, json: bool) -> R
             && found.run.is_none_or(|run| record.head.correlation_id == run)
     });
     shown.sort_by_key(|record| record.sequence);
+    if let Some(to) = &options.osc.to {
+        return osc::play(&shown, to, &options.osc, options.speed, json).await;
+    }
     show(&shown, options.speed, json).await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn find(settings: &Settings, what: &What) -> Result<Found> {
+async fn find(settings: &Settings, what: &What, channel: Option<&str>) -> Result<Found> {
     if let Some(path) = &what.file {
         let records = records::load(path)?;
         return Ok(Found { conversations: grouped(records), run: None, from: 0 });
@@ -89,16 +102,23 @@ async fn find(settings: &Settings, what: &What) -> Result<Found> {
         return Ok(Found { conversations: vec![conversation], run: Some(run), from: 0 });
     }
     if let Some(native) = &what.conversation {
+        let token = |text: &str| Token::encode(text).map_err(|error| Misuse(error.to_string()));
+        let channel = channel.map(token).transpose()?;
         // What a user of the web calls NAME is USER/NAME on the bus.
-        let names = [native.clone(), format!("local/{native}")].map(|name| Token::encode(&name));
-        let mut patterns = Vec::with_capacity(names.len());
-        for name in names {
-            let token = name.map_err(|error| Misuse(error.to_string()))?;
-            patterns.push(Pattern { conversation: Some(token), ..Pattern::default() });
+        let mut patterns = Vec::with_capacity(2);
+        for name in [native.clone(), format!("local/{native}")] {
+            let (conversation, channel) = (Some(token(&name)?), channel.clone());
+            patterns.push(Pattern { conversation, channel, ..Pattern::default() });
         }
         let records = records::read(&bus, patterns, Start::First).await?;
         anyhow::ensure!(!records.is_empty(), "the log has no conversation {native:?}");
-        return Ok(Found { conversations: grouped(records), run: None, from: 0 });
+        let since = what.since.as_deref().map(|since| moment(since, now())).transpose()?;
+        // Decisions depend on what came before, so only what is shown begins there.
+        let from = since.map_or(0, |since| {
+            let later = records.iter().filter(|record| record.stored_at >= since);
+            later.map(|record| record.sequence).min().unwrap_or(u64::MAX)
+        });
+        return Ok(Found { conversations: grouped(records), run: None, from });
     }
     let since = moment(what.since.as_deref().unwrap_or("24h"), now())?;
     let recent = records::read(&bus, vec![Pattern::default()], Start::Time(since)).await?;
