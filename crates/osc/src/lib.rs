@@ -38,6 +38,8 @@
 //! What a client with a session says to any other address is recorded: one `osc.received` for each
 //! packet, in the session's own conversation, with its types and its timing.
 //!
+//! The TCP port also answers HTTP with a description of these addresses (OSCQuery).
+//!
 //! Keeps nothing on disk: after a restart a client says hello again, gets the same session, and
 //! repeats what it still waits for.
 
@@ -51,6 +53,7 @@ mod error;
 pub mod fuzzing;
 mod guard;
 mod history;
+mod oscquery;
 mod peer;
 mod protocol;
 mod recording;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Allowed;
+use crate::oscquery;
 
 /// Largest packet, as over UDP.
 const MAX_PACKET: usize = 65_536;
@@ -74,6 +75,8 @@ pub(crate) struct Door {
     pub(crate) allowed: Allowed,
     pub(crate) idle: Duration,
     pub(crate) max_connections: usize,
+    /// Where OSC over UDP is heard, for the description over HTTP.
+    pub(crate) udp: SocketAddr,
 }
 
 impl Door {
@@ -99,9 +102,14 @@ impl Door {
                 continue;
             };
             let host = from.ip();
-            let served = Connection { connection, host, idle: self.idle, heard: heard.clone() };
+            let (idle, heard, udp) = (self.idle, heard.clone(), self.udp);
+            let served = Connection { connection, host, idle, heard };
             connections.spawn(async move {
-                served.run(stream).await;
+                match served.first_byte(&stream).await {
+                    Some(first) if oscquery::is_http(first) => oscquery::serve(stream, udp).await,
+                    Some(_) => served.run(stream).await,
+                    None => {}
+                }
                 drop(place);
             });
         }
@@ -116,6 +124,16 @@ struct Connection {
 }
 
 impl Connection {
+    /// What the client begins with, left unread; `None` when it says nothing.
+    async fn first_byte(&self, stream: &TcpStream) -> Option<u8> {
+        let mut first = [0];
+        let peeked = tokio::select! {
+            () = self.heard.closed() => return None,
+            peeked = timeout(self.idle, stream.peek(&mut first)) => peeked,
+        };
+        matches!(peeked, Ok(Ok(1))).then_some(first[0])
+    }
+
     async fn run(self, stream: TcpStream) {
         // Tokens are small and wait for nothing.
         let _ = stream.set_nodelay(true);

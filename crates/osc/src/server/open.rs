@@ -75,11 +75,13 @@ impl Osc {
         let edges = match config.listen {
             Some(address) => {
                 let (socket, listener) = bind(address, &config).await?;
+                let udp = socket.local_addr().unwrap_or(address);
                 let door = listener.map(|listener| Door {
                     listener,
                     allowed: config.allowed(),
                     idle: config.lease,
                     max_connections: config.max_connections.get(),
+                    udp,
                 });
                 let deliveries = Deliveries::open(bus, &channel).await?;
                 Some(Edges { socket, door, deliveries })

@@ -8,6 +8,7 @@
 )]
 
 mod case;
+mod oscquery;
 mod packets;
 mod reliability;
 mod strangers;

@@ -18,7 +18,7 @@ use crate::case::{Case, KEY, LIMIT, Setup, now, verify};
 
 const FRAMINGS: [Framing; 2] = [Framing::LengthPrefixed, Framing::Slip];
 
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     framing: Framing,
     reader: Detect,
@@ -26,7 +26,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(server: SocketAddr, framing: Framing) -> Self {
+    pub(crate) async fn open(server: SocketAddr, framing: Framing) -> Self {
         Self::over(TcpStream::connect(server).await.unwrap(), framing)
     }
 
@@ -61,7 +61,7 @@ impl Connection {
         message.arguments
     }
 
-    async fn hello(&mut self, client: &str) -> String {
+    pub(crate) async fn hello(&mut self, client: &str) -> String {
         self.say("/nexus/1/hello", &[client, "0", KEY]).await;
         match self.hear("/nexus/1/welcome").await.remove(0) {
             Argument::String(session) => session,
