@@ -1,8 +1,9 @@
-//! Other people's clients: OpenAI's, AG-UI's, Vercel's, a browser, liblo's, and bots.
+//! Other people's clients: OpenAI's, AG-UI's, Vercel's, a browser, music programs, and bots.
 
 mod bot_api;
-mod music;
 mod osc;
+mod osc_examples;
+mod osc_targets;
 mod page;
 mod telegram;
 
