@@ -203,3 +203,45 @@ impl Drop for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nexus_contracts::{LOCAL_TENANT, Timestamp};
+
+    use super::*;
+
+    fn item(bytes: usize) -> Item {
+        Item::Event(Arc::new(Message {
+            sequence: 1,
+            stored_at: Timestamp::from_micros(1),
+            subject: String::new(),
+            bytes: vec![0; bytes].into(),
+            attempt: 1,
+            pending: 0,
+        }))
+    }
+
+    /// Items of this size that wait for a follower before it is cut off.
+    async fn kept(bytes: usize) -> usize {
+        let hub = Hub { followers: Arc::default(), next: Arc::default() };
+        let place = (LOCAL_TENANT, Token::encode("kitchen").unwrap());
+        let mut follower = hub.subscribe(place.0, &place.1);
+        let mut other = hub.subscribe(place.0, &place.1);
+        for _ in 0..1000 {
+            hub.send(&place, &item(bytes));
+            assert!(other.next().await.is_some(), "who keeps up is told everything");
+        }
+        let mut kept = 0;
+        while follower.next().await.is_some() {
+            kept += 1;
+        }
+        kept
+    }
+
+    #[tokio::test]
+    async fn a_follower_may_be_so_many_items_or_bytes_behind_and_no_more() {
+        assert_eq!(kept(10).await, BEHIND);
+        assert_eq!(kept(BEHIND_BYTES / 4).await, 4);
+        assert_eq!(kept(BEHIND_BYTES * 2).await, 1, "one is always taken");
+    }
+}

@@ -77,6 +77,15 @@ impl Threads {
         Ok(found.map(|(place, _)| place).filter(is_theirs))
     }
 
+    /// Whether the conversation of this run has all that its client has.
+    pub(crate) async fn is_complete(
+        &self,
+        who: &Principal,
+        run: Uuid,
+    ) -> Result<bool, nexus_bus::Error> {
+        Ok(self.find(who, run).await?.is_some_and(|place| place.complete))
+    }
+
     /// Notes that a user may read a file.
     pub(crate) async fn keep(
         &self,

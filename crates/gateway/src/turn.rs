@@ -39,7 +39,6 @@ pub(crate) enum Keeping {
 /// A turn that is stored.
 pub(crate) struct Begun {
     pub(crate) accepted: Accepted,
-    pub(crate) room: Room,
     pub(crate) follow: Follow,
     /// What is to be remembered once it is answered.
     pub(crate) thread: Option<Thread>,
@@ -82,7 +81,16 @@ pub(crate) async fn begin(app: &App, who: &Principal, turn: Turn) -> Result<Begu
     } else {
         Follow { feed: Feed::after(room.name.clone(), from, true), subscription, ready: Vec::new() }
     };
-    Ok(Begun { accepted, room, follow, thread: onset.thread })
+    let thread = onset.thread;
+    let place = Place {
+        tenant: who.tenant,
+        user: who.user.clone(),
+        conversation: room.name.clone(),
+        sequence: accepted.sequence,
+        complete: thread.as_ref().is_none_or(|thread| thread.complete),
+    };
+    app.threads.place(accepted.run, &place).await?;
+    Ok(Begun { accepted, follow, thread })
 }
 
 async fn onset(app: &App, who: &Principal, turn: &Turn) -> Result<Onset, Refused> {
@@ -123,17 +131,5 @@ impl App {
         let turns = agents.get(name).map_or(0, |agent| agent.recall_turns);
         said.turns_in_words()
             .is_some_and(|said| said <= usize::try_from(turns).unwrap_or(usize::MAX))
-    }
-
-    /// Notes where a run belongs, for what its client brings back by the run's id alone.
-    pub(crate) async fn note(&self, who: &Principal, begun: &Begun) -> Result<(), Refused> {
-        let place = Place {
-            tenant: who.tenant,
-            user: who.user.clone(),
-            conversation: begun.room.name.clone(),
-            sequence: begun.accepted.sequence,
-            complete: begun.thread.as_ref().is_none_or(|thread| thread.complete),
-        };
-        Ok(self.threads.place(begun.accepted.run, &place).await?)
     }
 }

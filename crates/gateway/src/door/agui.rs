@@ -141,11 +141,11 @@ async fn run(
                 let follow =
                     app.follow(&room, Cursor::at(sequence.saturating_sub(1)), true).await?;
                 let thread = Thread {
-                    who,
                     scope: Some(input.thread_id.clone()),
                     said: dialogue.canon(),
                     conversation: input.thread_id.clone(),
-                    complete: true,
+                    complete: app.threads.is_complete(&who, run).await?,
+                    who,
                 };
                 let encoder =
                     Agui::new(input.thread_id, input.run_id, run, sequence, input.messages, before);

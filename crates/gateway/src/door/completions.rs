@@ -82,7 +82,6 @@ pub(crate) async fn chat(
             }
         }
     }
-    let has_tools = !tools.is_empty();
     let turn = Turn {
         dialogue,
         keeping,
@@ -93,9 +92,6 @@ pub(crate) async fn chat(
         kind: if is_aside { RequestKind::Aside } else { RequestKind::Turn },
     };
     let begun = turn::begin(&app, &who, turn).await?;
-    if has_tools {
-        app.note(&who, &begun).await?;
-    }
     let (run, sequence) = (begun.accepted.run, begun.accepted.sequence);
     let (follow, thread, before) = (begun.follow, begun.thread, BTreeSet::new());
     Going { run, sequence, follow, thread, before }.answer(app, &request).await

@@ -7,17 +7,27 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use nexus_contracts::Attachment;
+use nexus_contracts::{Attachment, Event, EventType, ProcessedRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::accept::Refusal;
 use crate::app::App;
+use crate::keys::Principal;
 use crate::refused::Refused;
+use crate::room::Room;
 
 use super::offers::kind;
 
 /// What stands around a file in a form.
 const FORM_BYTES: usize = 64 * 1024;
+
+/// Where a file was made that nobody has uploaded.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Made {
+    #[serde(default)]
+    conversation: Option<String>,
+}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Named {
@@ -60,14 +70,18 @@ pub(crate) async fn upload(
     Ok((StatusCode::CREATED, Json(described(&kept))))
 }
 
-/// Gives a file back to the user who sent it.
+/// Gives a file to the user who sent it, or in whose conversation a tool has made it.
 pub(crate) async fn download(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    Query(made): Query<Made>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let who = app.authorize(&headers).await?;
-    let file = app.uploaded(&who, &id).await?;
+    let file = match &made.conversation {
+        Some(conversation) => made_in(&app, &who, conversation, &id).await?,
+        None => app.uploaded(&who, &id).await?,
+    };
     let bytes = app.blobs.get(who.tenant, &file.uri).await?;
     let mut response = Body::from(bytes).into_response();
     let headers = response.headers_mut();
@@ -79,6 +93,21 @@ pub(crate) async fn download(
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, immutable"));
     Ok(response)
+}
+
+/// A file that came with an answer in one of the user's own conversations.
+async fn made_in(
+    app: &App,
+    who: &Principal,
+    conversation: &str,
+    id: &str,
+) -> Result<Attachment, Refused> {
+    let room = Room::of(who, conversation).map_err(Refusal::from)?;
+    let answers = app.stored(&room, &[EventType::RequestsProcessed], 1).await?;
+    let made =
+        answers.iter().filter_map(|message| Event::<ProcessedRequest>::decode(&message.bytes).ok());
+    let mut files = made.flat_map(|event| event.payload.known.attachments);
+    files.find(|file| file.sha256 == id).ok_or_else(|| Refused::not_found("file"))
 }
 
 /// As OpenAI's clients read it, with the claim check for `attachments`.

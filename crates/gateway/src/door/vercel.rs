@@ -99,13 +99,13 @@ pub(crate) async fn chat(
                 let follow =
                     app.follow(&room, Cursor::at(sequence.saturating_sub(1)), true).await?;
                 let thread = Thread {
-                    who,
                     scope: Some(request.id.clone()),
                     said: dialogue.canon(),
                     conversation: request.id.clone(),
-                    complete: true,
+                    complete: app.threads.is_complete(&who, run).await?,
+                    who,
                 };
-                let encoder = Vercel::new(last.id.clone(), run, sequence, before);
+                let encoder = Vercel::new(request.id, last.id.clone(), run, sequence, before);
                 return Ok(stream(app, follow, encoder, Some(thread)));
             }
             Waiting::Missing(count) => {
@@ -116,20 +116,20 @@ pub(crate) async fn chat(
             Waiting::Over | Waiting::Unknown => dialogue = dialogue.asking_to_go_on(),
         }
     }
-    let (id, turn_id) = (request.id.clone(), number(&request));
+    let id = number(&request);
+    let chat = request.id;
     let turn = Turn {
         dialogue,
-        keeping: Keeping::Resent(Some(request.id)),
-        id: turn_id,
+        keeping: Keeping::Resent(Some(chat.clone())),
+        id,
         agent: request.agent,
         model: request.model,
         tools,
         kind: RequestKind::Turn,
     };
     let begun = turn::begin(&app, &who, turn).await?;
-    tracing::debug!(chat = %id, run = %begun.accepted.run, "chat goes on");
     let (run, sequence) = (begun.accepted.run, begun.accepted.sequence);
-    let encoder = Vercel::new(message_of(run), run, sequence, BTreeSet::new());
+    let encoder = Vercel::new(chat, message_of(run), run, sequence, BTreeSet::new());
     Ok(stream(app, begun.follow, encoder, begun.thread))
 }
 
@@ -152,7 +152,7 @@ pub(crate) async fn resume(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let follow = app.follow(&room, Cursor::at(sequence.saturating_sub(1)), true).await?;
-    let encoder = Vercel::new(message_of(run), run, sequence, BTreeSet::new());
+    let encoder = Vercel::new(chat, message_of(run), run, sequence, BTreeSet::new());
     Ok(stream(app, follow, encoder, None))
 }
 
@@ -258,7 +258,7 @@ async fn dialogue(app: &App, who: &Principal, messages: &[UiMessage]) -> Result<
                     let field = |name: &str| file.get(name).and_then(Value::as_str);
                     let url = field("url").unwrap_or_default();
                     attachments.push(match url.strip_prefix("/v1/files/") {
-                        Some(id) => app.uploaded(who, id).await?,
+                        Some(id) => app.uploaded(who, id.split('?').next().unwrap_or(id)).await?,
                         None => {
                             let name = field("filename").map(str::to_owned);
                             app.take_data_url(who, url, name, &place).await?

@@ -13,6 +13,7 @@ use crate::frames::{DoneFrame, ServerFrame};
 /// One answer as a Vercel AI UI message stream, version 1.
 #[derive(Debug)]
 pub(crate) struct Vercel {
+    chat: String,
     message: String,
     run: Uuid,
     calls: Calls,
@@ -27,8 +28,15 @@ pub(crate) struct Vercel {
 
 impl Vercel {
     /// `message`: id of the message that is written; `before`: what the client has answered.
-    pub(crate) fn new(message: String, run: Uuid, sequence: u64, before: BTreeSet<Uuid>) -> Self {
+    pub(crate) fn new(
+        chat: String,
+        message: String,
+        run: Uuid,
+        sequence: u64,
+        before: BTreeSet<Uuid>,
+    ) -> Self {
         Self {
+            chat,
             message,
             run,
             calls: Calls::new(run, sequence, Asks::CallsAndApprovals, before),
@@ -135,7 +143,7 @@ impl Vercel {
             ("answered", _) => {
                 self.answered = true;
                 for file in &done.attachments {
-                    let url = format!("/v1/files/{}", file.sha256);
+                    let url = file_url(&self.chat, &file.sha256);
                     out.push(event(
                         json!({ "type": "file", "url": url, "mediaType": file.media_type }),
                     ));
@@ -194,6 +202,15 @@ impl Encoder for Vercel {
     fn said(&self) -> Option<String> {
         self.answered.then(|| self.text.joined())
     }
+}
+
+/// Where a file is that was made in a conversation.
+fn file_url(conversation: &str, sha256: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let escaped = conversation.bytes().map(|byte| {
+        if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    });
+    format!("/v1/files/{sha256}?conversation={}", escaped.collect::<String>())
 }
 
 fn ended(id: &str, outcome: &ToolOutcome) -> SseEvent {

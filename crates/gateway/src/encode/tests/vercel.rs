@@ -5,7 +5,7 @@ use super::scenes::*;
 use crate::encode::Vercel;
 
 fn encoder(before: &[Uuid]) -> Vercel {
-    Vercel::new("msg".to_owned(), RUN, 1, super::scenes::before(before))
+    Vercel::new("my chat".to_owned(), "msg".to_owned(), RUN, 1, super::scenes::before(before))
 }
 
 fn kinds(events: &[Value]) -> Vec<&str> {
@@ -70,6 +70,30 @@ fn a_question_is_put_to_the_person_and_the_call_keeps_its_id() {
     assert_eq!(
         (&events[1]["type"], &events[1]["toolCallId"]),
         (&json!("tool-output-available"), &json!(shown(QUESTION)))
+    );
+}
+
+#[test]
+fn files_that_tools_made_are_told_with_their_address() {
+    let file = nexus_contracts::Attachment {
+        uri: "blob:x".to_owned(),
+        sha256: "abc".to_owned(),
+        media_type: "image/png".to_owned(),
+        bytes: 3,
+        kind: nexus_contracts::AttachmentKind::Photo,
+        name: None,
+    };
+    let mut frames = with_own_tool();
+    for frame in &mut frames {
+        if let crate::frames::ServerFrame::Done(done) = frame {
+            done.attachments.push(file.clone());
+        }
+    }
+    let events = encode_json(&mut encoder(&[]), &frames);
+    let told = events.iter().find(|event| event["type"] == "file").unwrap();
+    assert_eq!(
+        (&told["url"], &told["mediaType"]),
+        (&json!("/v1/files/abc?conversation=my%20chat"), &json!("image/png"))
     );
 }
 
