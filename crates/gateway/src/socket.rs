@@ -25,6 +25,8 @@ use crate::room::Room;
 
 /// Largest frame that a client may send.
 const MAX_FRAME: usize = 1024 * 1024;
+/// Bytes that each connection reads at once; the library's 128 KiB would be kept for idle ones too.
+const READ_BUFFER: usize = 8 * 1024;
 /// Frames that wait for a client before its conversations wait too.
 const OUTGOING: usize = 256;
 /// Conversations followed by one connection.
@@ -46,6 +48,7 @@ pub(crate) async fn upgrade(
         return (StatusCode::FORBIDDEN, message).into_response();
     }
     let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).write_buffer_size(READ_BUFFER);
     upgrade.on_upgrade(move |socket| serve(app, headers, socket)).into_response()
 }
 

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Parser;
+use futures_util::{SinkExt, StreamExt as _};
 use nexus_bench::http_client;
 use nexus_bench::measure::{Meter, Outcome};
 use nexus_bench::stamp::Stamps;
@@ -16,6 +17,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Streams read from the model directly, so that the generator's own delay is known.
 const BARE: usize = 20;
@@ -51,6 +54,9 @@ struct Args {
     /// Open so many idle connections instead, and see what each costs.
     #[arg(long)]
     idle: Option<usize>,
+    /// These are native WebSockets; event streams otherwise.
+    #[arg(long)]
+    ws: bool,
     /// Process of Nexus.
     #[arg(long)]
     pid: u32,
@@ -146,7 +152,13 @@ fn resident_kib(pid: u32) -> anyhow::Result<f64> {
     Ok(kib.parse()?)
 }
 
-/// Opens event streams of conversations in which nothing happens; KiB of memory for each.
+/// A connection that is kept open.
+enum Open {
+    Stream(reqwest::Response),
+    Socket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+}
+
+/// Follows conversations in which nothing happens; KiB of memory for each connection.
 async fn idle(args: Arc<Args>, count: usize) -> anyhow::Result<()> {
     // What the first of them need once is no cost of a connection.
     let mut open = idle_streams(&args, AT_ONCE, "warm").await?;
@@ -157,25 +169,33 @@ async fn idle(args: Arc<Args>, count: usize) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let opened = (open.len() - AT_ONCE) as f64;
     let each = (resident_kib(args.pid)? - before) / opened;
-    let fact = json!({ "label": args.label, "fact": "idle_connection_kib", "value": (each * 10.0).round() / 10.0 });
+    let name = if args.ws { "idle_websocket_kib" } else { "idle_stream_kib" };
+    let fact = json!({ "label": args.label, "fact": name, "value": (each * 10.0).round() / 10.0 });
     println!("{fact}");
+    for connection in open {
+        match connection {
+            Open::Stream(response) => drop(response),
+            Open::Socket(mut socket) => SinkExt::close(&mut socket).await?,
+        }
+    }
     Ok(())
 }
 
-async fn idle_streams(
-    args: &Arc<Args>,
-    count: usize,
-    batch: &str,
-) -> anyhow::Result<Vec<reqwest::Response>> {
-    let mut opening = JoinSet::new();
+async fn idle_streams(args: &Arc<Args>, count: usize, batch: &str) -> anyhow::Result<Vec<Open>> {
+    let mut opening: JoinSet<anyhow::Result<Open>> = JoinSet::new();
     for number in 0..count {
-        let (args, http) = (Arc::clone(args), http_client()?);
-        let url = format!("{}/v1/conversations/idle-{batch}-{number}/events", args.nexus);
+        let (args, conversation) = (Arc::clone(args), format!("idle-{batch}-{number}"));
+        if args.ws {
+            opening.spawn(async move { idle_socket(&args, &conversation).await });
+            continue;
+        }
+        let http = http_client()?;
+        let url = format!("{}/v1/conversations/{conversation}/events", args.nexus);
         opening.spawn(async move {
             let mut response = http.get(url).bearer_auth(&args.key).send().await?;
             ensure!(response.status().is_success(), "{}", response.status());
             response.chunk().await?.context("it says nothing")?;
-            Ok(response)
+            Ok(Open::Stream(response))
         });
     }
     let mut open = Vec::with_capacity(count);
@@ -183,6 +203,22 @@ async fn idle_streams(
         open.push(response??);
     }
     Ok(open)
+}
+
+async fn idle_socket(args: &Args, conversation: &str) -> anyhow::Result<Open> {
+    let url = format!("{}/v1/ws", args.nexus.replace("http://", "ws://"));
+    let (mut socket, _) = connect_async(url).await?;
+    let hello = json!({ "type": "hello", "key": args.key });
+    let follow = json!({ "type": "follow", "conversation": conversation });
+    for frame in [hello, follow] {
+        socket.send(Message::text(frame.to_string())).await?;
+    }
+    while let Some(message) = socket.next().await {
+        if message?.to_text()?.contains("caught_up") {
+            return Ok(Open::Socket(Box::new(socket)));
+        }
+    }
+    bail!("the connection was closed")
 }
 
 // One thread: the load generator shares the cores with what it measures.
