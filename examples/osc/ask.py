@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import threading
+import uuid
 
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_server import BlockingOSCUDPServer
@@ -19,7 +20,7 @@ options.add_argument("--port", type=int, default=9000)
 options.add_argument("--tcp", action="store_true")
 options = options.parse_args()
 
-REQUEST = "1"  # a name of your choice: asked twice, it runs once
+REQUEST = uuid.uuid4().hex  # asked twice under one name, it runs once
 welcomed, done = threading.Event(), threading.Event()
 tokens, outcome, session = {}, [], []
 

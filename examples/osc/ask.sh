@@ -3,6 +3,7 @@
 #   NEXUS_API_KEY=nx_... sh examples/osc/ask.sh "what time is it in Tokyo?"
 set -eu
 port=${NEXUS_OSC_PORT:-9000} reply=${REPLY_PORT:-57140} heard=$(mktemp)
+request=$(date +%s) # asked twice under one name, it runs once
 oscdump -L "$reply" >"$heard" &
 trap 'kill $!; rm -f "$heard"' EXIT
 
@@ -21,5 +22,5 @@ until_heard() {
 
 until_heard welcome /nexus/1/hello sis shell "$reply" "$NEXUS_API_KEY"
 session=$(sed -n 's|.*/nexus/1/welcome ssi "\([^"]*\)".*|\1|p' "$heard" | head -n 1)
-until_heard done /nexus/1/ask sss "$session" 1 "$1"
+until_heard done /nexus/1/ask sss "$session" "$request" "$1"
 grep -E '/nexus/1/(token|done) ' "$heard"
