@@ -35,7 +35,7 @@ pub(crate) async fn tools(settings: &Settings, json: bool) -> Result<ExitCode> {
             say!(
                 "{name:<16} {:<6} {}",
                 format!("{:?}", tool.effect).to_lowercase(),
-                tool.description
+                tool.description.lines().next().unwrap_or_default()
             );
         }
     }
