@@ -4,7 +4,9 @@
 
 use nexus_contracts::Token;
 
+use crate::callref::CallRef;
 use crate::cursor::Cursor;
+use crate::door::{agui, runs, vercel};
 use crate::frames::ClientFrame;
 use crate::openai::ChatRequest;
 
@@ -20,6 +22,13 @@ pub fn frames(data: &[u8]) {
             assert_eq!(token.decode(), conversation);
         }
     }
+    if let Some(call) = CallRef::decode(&text) {
+        assert_eq!(CallRef::decode(&call.encode()), Some(call));
+    }
+    // What other protocols' clients send is read as far as no file has to be kept for it.
+    agui::read(data);
+    vercel::read(data);
+    runs::read(data);
     if let Ok(request) = serde_json::from_str::<ChatRequest>(&text) {
         // Decided on any text that a client may send.
         let _ = request.is_aside();

@@ -180,6 +180,15 @@ async fn run(
     Ok(Streaming { app, follow, encoder, thread, patience: None }.respond(&[]))
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read(data: &[u8]) {
+    let Ok(input) = serde_json::from_slice::<RunAgentInput>(data) else { return };
+    for message in &input.messages {
+        let _ = serde_json::from_value::<WireMessage>(message.clone());
+    }
+    let _ = answers_of(&input, &Dialogue::default());
+}
+
 impl Tool {
     fn offer(&self) -> Offer<'_> {
         Offer {

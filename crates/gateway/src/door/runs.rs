@@ -130,6 +130,13 @@ pub(crate) async fn create(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, events)], Json(body)).into_response())
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read(data: &[u8]) {
+    let _ = serde_json::from_slice::<NewRun>(data);
+    let _ = serde_json::from_slice::<CallEnded>(data);
+    let _ = serde_json::from_slice::<Decided>(data);
+}
+
 impl Tool {
     fn offer(&self) -> Offer<'_> {
         Offer {

@@ -176,6 +176,19 @@ fn number(request: &ChatRequest) -> Option<String> {
     Some(format!("{} {digest}", last.id))
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read(data: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<ChatRequest>(data) else { return };
+    let _ = number(&request);
+    let mut said = Vec::new();
+    for message in &request.messages {
+        let _ = answers_of(message);
+        assistant(message, &mut said);
+    }
+    let dialogue = Dialogue(said);
+    let _ = (dialogue.messages(), dialogue.canon().digest(), dialogue.asking_to_go_on().before());
+}
+
 impl Tool {
     fn offer(&self) -> Offer<'_> {
         Offer {
