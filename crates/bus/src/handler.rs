@@ -42,6 +42,11 @@ pub struct Delivery {
 /// An error that knows whether trying again helps.
 pub trait Fault: StdError + Send + Sync + 'static {
     fn disposition(&self) -> Disposition;
+
+    /// Whether nothing is wrong and the event only has to wait for its turn.
+    fn is_wait(&self) -> bool {
+        false
+    }
 }
 
 /// What becomes of an event whose handler failed.

@@ -223,7 +223,11 @@ impl<H: Handler> Runner<H> {
             }
             Ok(Err(error)) => match error.disposition() {
                 Disposition::Retry(delay) => {
-                    tracing::warn!(error = %Chain(&error), "work failed, it is tried again");
+                    if error.is_wait() {
+                        tracing::debug!(?delay, "work waits for its turn");
+                    } else {
+                        tracing::warn!(error = %Chain(&error), "work failed, it is tried again");
+                    }
                     return Settled::Retry(delay);
                 }
                 Disposition::Reject => {
