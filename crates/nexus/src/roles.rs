@@ -55,7 +55,7 @@ impl Role {
         if config.osc.listen.is_some() {
             roles.push(Self::Osc);
         }
-        if config::secret("TELEGRAM_BOT_TOKEN").is_some() {
+        if config.telegram.token_names().any(|name| config::secret(name).is_some()) {
             roles.push(Self::Telegram);
         }
         roles
@@ -129,10 +129,10 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Telegram => {
-                let token = config::secret("TELEGRAM_BOT_TOKEN")
-                    .context("TELEGRAM_BOT_TOKEN is not set")?;
-                let worker =
-                    Telegram::open(&bus, config.telegram, LOCAL_TENANT, token, now, stop).await?;
+                let (telegram, secrets) = (&config.telegram, config::secrets());
+                let opened =
+                    Telegram::open(&bus, &blobs, telegram, LOCAL_TENANT, &secrets, now, stop);
+                let worker = opened.await?;
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Osc => {

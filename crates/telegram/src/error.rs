@@ -21,22 +21,39 @@ pub enum Error {
         /// The chat has become another one.
         migrated_to: Option<i64>,
     },
+    #[error("the file has {bytes} bytes, Telegram hands out at most {limit}")]
+    FileTooLarge { bytes: u64, limit: u64 },
     #[error("Telegram sent {updates} updates and none has a number; asking again")]
     Unnumbered { updates: usize },
     #[error("conversation {conversation:?} is no Telegram chat")]
     NoChat { conversation: String },
+    #[error("bot {bot} is not configured; set its token, then `nexus dead retry`")]
+    NoBot { bot: i64 },
+    #[error("bot {bot} belongs to another tenant than the event")]
+    Foreign { bot: i64 },
+    #[error("nobody may answer this question: neither it nor its request names a user")]
+    NobodyToAsk,
     #[error("an id does not fit into a subject")]
     Token { source: TokenError },
     #[error("another process has moved the cursor {cursor}; does it run the same bot?")]
     CursorMoved { cursor: String },
+    #[error("another process has changed the record {key}; reading it again")]
+    RecordMoved { key: String },
     #[error("this chat has to wait")]
     Busy { wait: Duration },
     #[error("sending an answer, delivery {attempt}")]
     Undelivered { attempt: u64, wait: Duration, source: Box<Error> },
+    #[error("listening for Telegram on {address}; is the port taken?")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
     #[error("the event store")]
     Bus {
         #[from]
         source: nexus_bus::Error,
+    },
+    #[error("the blob store")]
+    Blobs {
+        #[from]
+        source: nexus_blobs::Error,
     },
 }
 
@@ -64,25 +81,95 @@ impl Error {
         matches!(self, Self::Refused { code: 401 | 404, .. })
     }
 
+    /// Whether nothing came in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Transport { source, .. } if source.is_timeout())
+    }
+
+    /// Whether Telegram may have done it all the same.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Transport { source, .. } => !source.is_connect(),
+            Self::Unreadable { .. } | Self::Refused { code: 500..=599, .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a message shows already what it is to show.
+    pub(crate) fn is_not_modified(&self) -> bool {
+        self.says("message is not modified")
+    }
+
+    /// Whether the message is gone, or can be changed no more.
+    pub(crate) fn is_message_gone(&self) -> bool {
+        [
+            "message to edit not found",
+            "message to delete not found",
+            "message can't be",
+            "message_id_invalid",
+        ]
+        .iter()
+        .any(|words| self.says(words))
+    }
+
+    /// Whether Telegram does not like the entities, in any of its words.
+    pub(crate) fn is_about_entities(&self) -> bool {
+        ["can't parse entities", "entity begin", "entity_"].iter().any(|words| self.says(words))
+    }
+
+    /// Whether the topic has been deleted.
+    pub(crate) fn is_topic_gone(&self) -> bool {
+        self.says("message thread not found") || self.says("topic_deleted")
+    }
+
+    fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Refused { code: 400, description, .. }
+            if description.to_lowercase().contains(words))
+    }
+
     /// How long Telegram wants to be left alone.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Bounded name of what is wrong, for metrics.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { code: 403, .. } => "forbidden",
+            Self::Refused { code: 429, .. } => "flood",
+            Self::Refused { code: 500..=599, .. } => "server",
+            Self::Refused { .. } => "refused",
+            Self::Transport { .. } => "transport",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Busy { .. } => "busy",
+            Self::NoChat { .. } | Self::NoBot { .. } | Self::Foreign { .. } => "no_chat",
+            Self::Undelivered { source, .. } => source.code(),
+            Self::Bus { source } => source.code(),
             Self::Config { .. }
-            | Self::Transport { .. }
-            | Self::Unreadable { .. }
+            | Self::FileTooLarge { .. }
             | Self::Unnumbered { .. }
-            | Self::NoChat { .. }
+            | Self::NobodyToAsk
             | Self::Token { .. }
             | Self::CursorMoved { .. }
-            | Self::Busy { .. }
-            | Self::Undelivered { .. }
-            | Self::Bus { .. } => None,
+            | Self::RecordMoved { .. }
+            | Self::Listen { .. }
+            | Self::Blobs { .. } => "other",
         }
     }
 }
 
 impl Fault for Error {
+    fn is_wait(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Undelivered { source, .. } => source.is_wait(),
+            _ => false,
+        }
+    }
+
     fn disposition(&self) -> Disposition {
         match self {
             Self::Refused { retry_after: Some(wait), .. }
@@ -90,16 +177,31 @@ impl Fault for Error {
             | Self::Undelivered { wait, .. } => Disposition::Retry(*wait),
             // The token is wrong for now, not the message.
             Self::Refused { code: 401 | 404, .. } => Disposition::Retry(Duration::from_secs(30)),
-            Self::Refused { code: 429 | 500..=599, .. }
+            // 409: somebody else uses the token, and nothing is wrong with the message.
+            Self::Refused { code: 409 | 429 | 500..=599, .. }
             | Self::Transport { .. }
             | Self::Unreadable { .. }
             | Self::Unnumbered { .. }
-            | Self::CursorMoved { .. } => Disposition::Retry(Duration::from_secs(1)),
+            | Self::CursorMoved { .. }
+            | Self::RecordMoved { .. }
+            | Self::Listen { .. } => Disposition::Retry(Duration::from_secs(1)),
             Self::Refused { .. }
             | Self::Config { .. }
+            | Self::FileTooLarge { .. }
             | Self::NoChat { .. }
+            | Self::NoBot { .. }
+            | Self::Foreign { .. }
+            | Self::NobodyToAsk
             | Self::Token { .. } => Disposition::Reject,
             Self::Bus { source } => source.disposition(),
+            Self::Blobs { source } => match source {
+                nexus_blobs::Error::Store { .. } | nexus_blobs::Error::Open { .. } => {
+                    Disposition::Retry(Duration::from_secs(5))
+                }
+                nexus_blobs::Error::TooLarge { .. }
+                | nexus_blobs::Error::Unknown { .. }
+                | nexus_blobs::Error::Damaged { .. } => Disposition::Reject,
+            },
         }
     }
 }

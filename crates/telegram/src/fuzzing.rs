@@ -4,7 +4,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::chat::Chat;
+use crate::chat::Address;
+use crate::piece::read_data;
 use crate::render::check::check;
 use crate::split::LIMIT;
 use crate::update::{self, Update};
@@ -19,17 +20,29 @@ pub fn render(data: &[u8]) {
     check(&String::from_utf8_lossy(text), limit, most);
 }
 
-/// An update of any form is read or passed over, and its chat survives the way through the log.
+/// An update of any form is read, passed over or kept, and its chat survives the way through the
+/// log.
 pub fn update(data: &[u8]) {
     let batch = serde_json::from_slice::<Vec<Box<RawValue>>>(data).unwrap_or_default();
     let single = String::from_utf8_lossy(data);
     for update in batch.iter().map(|update| update.get()).chain([single.as_ref()]) {
         update::number(update);
-        if let Update::Text(message) = update::read(update) {
-            assert!(!message.text.is_empty());
-            let token = message.chat.token().expect("every chat has a token");
-            assert_eq!(Chat::from_token(&token).expect("its own token"), message.chat);
-        }
+        let chat = match update::read(update) {
+            Update::Message(message) => {
+                message.is_for(42, Some("some_bot"), false);
+                message.command();
+                message.chat
+            }
+            Update::Press(press) => {
+                press.data.as_deref().and_then(read_data);
+                continue;
+            }
+            Update::Stopped { chat, .. } => chat,
+            Update::Passed | Update::Unread(_) => continue,
+        };
+        let address = Address { bot: 42, chat };
+        let token = address.token().expect("every chat has a token");
+        assert_eq!(Address::from_token(&token).expect("its own token"), address);
     }
 }
 

@@ -13,15 +13,16 @@ use uuid::Uuid;
 const FORGET: Duration = Duration::from_secs(60);
 /// Longest wait for one's turn before the delivery goes back to the stream.
 const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The chats that have answers on their way. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Lanes {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// What an answer takes at least.
+    each: Duration,
     lanes: Mutex<HashMap<Token, Lane>>,
     left: Notify,
 }
@@ -37,9 +38,9 @@ struct Lane {
 #[derive(Debug)]
 struct Answer {
     event: Uuid,
-    /// Pieces that Telegram has taken.
-    sent: usize,
     working: bool,
+    /// Tries that failed; waiting for one's turn is none.
+    failures: u32,
     /// When it is tried next.
     due: Instant,
 }
@@ -53,12 +54,18 @@ pub(crate) struct Turn {
 }
 
 impl Lanes {
+    /// `each` is what an answer takes at least: who stands far back comes again later.
+    pub(crate) fn new(each: Duration) -> Self {
+        let (lanes, left) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { each, lanes, left }) }
+    }
+
     /// Lines an answer up, so that one that comes later in the stream waits for it.
     pub(crate) fn line_up(&self, chat: &Token, sequence: u64, event: Uuid) {
         let now = Instant::now();
         let mut lanes = self.shared.lock();
         let answers = &mut lanes.entry(chat.clone()).or_default().answers;
-        let new = Answer { event, sent: 0, working: false, due: now };
+        let new = Answer { event, working: false, failures: 0, due: now };
         answers.entry(sequence).or_insert(new).due = now;
     }
 
@@ -121,7 +128,10 @@ impl Shared {
         }
         match lane.answers.first_key_value() {
             Some((first, other)) if *first < sequence => {
-                Err(other.due.saturating_duration_since(now) + Duration::from_millis(500))
+                // Not all at once when it is free again: each has those before it to wait for.
+                let ahead = lane.answers.range(..sequence).count();
+                let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+                Err(other.due.saturating_duration_since(now) + self.each.saturating_mul(ahead))
             }
             _ => {
                 if let Some(answer) = lane.answers.get_mut(&sequence) {
@@ -144,24 +154,22 @@ impl Shared {
 }
 
 impl Turn {
-    /// Pieces of this answer that Telegram has taken before.
-    pub(crate) fn sent(&self) -> usize {
-        let lanes = self.shared.lock();
-        let answer = lanes.get(&self.chat).and_then(|lane| lane.answers.get(&self.sequence));
-        answer.map_or(0, |answer| answer.sent)
-    }
-
-    /// Remembers that Telegram has taken the first `count` pieces.
-    pub(crate) fn set_sent(&self, count: usize) {
-        self.change(|answer| answer.sent = count);
-    }
-
     /// The answer is out, or never will be.
     pub(crate) fn finish(self) {
         let mut lanes = self.shared.lock();
         if let Some(lane) = lanes.get_mut(&self.chat) {
             lane.answers.remove(&self.sequence);
         }
+    }
+
+    /// Counts a try that failed, and returns how many did before.
+    pub(crate) fn fail(&self) -> u32 {
+        let mut before = 0;
+        self.change(|answer| {
+            before = answer.failures;
+            answer.failures = before.saturating_add(1);
+        });
+        before
     }
 
     /// The answer is tried again after `wait`.
@@ -204,7 +212,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_to_a_chat_take_turns_in_stream_order() {
-        let lanes = Lanes::default();
+        let lanes = Lanes::new(Duration::from_millis(500));
         for sequence in [12, 11] {
             lanes.line_up(&chat(), sequence, Uuid::from_u128(sequence.into()));
         }
@@ -220,13 +228,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_retried_answer_goes_on_where_it_was_and_keeps_its_place() {
-        let lanes = Lanes::default();
+    async fn a_retried_answer_keeps_its_place() {
+        let lanes = Lanes::new(Duration::from_millis(500));
         for sequence in [11, 12] {
             lanes.line_up(&chat(), sequence, Uuid::from_u128(sequence.into()));
         }
         let turn = lanes.enter(&chat(), 11).await.unwrap();
-        turn.set_sent(3);
         turn.block(Duration::from_secs(30));
         turn.put_off(Duration::from_secs(30));
         assert_eq!(lanes.enter(&chat(), 12).await.unwrap_err(), Duration::from_secs(30));
@@ -234,14 +241,13 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(30)).await;
         lanes.line_up(&chat(), 11, Uuid::from_u128(11));
         let turn = lanes.enter(&chat(), 11).await.unwrap();
-        assert_eq!(turn.sent(), 3);
         turn.finish();
         assert!(lanes.enter(&chat(), 12).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_never_comes_back_is_waited_for_a_minute_only() {
-        let lanes = Lanes::default();
+        let lanes = Lanes::new(Duration::from_millis(500));
         for sequence in [11, 12] {
             lanes.line_up(&chat(), sequence, Uuid::from_u128(sequence.into()));
         }
@@ -254,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_given_up_lets_the_next_one_pass() {
-        let lanes = Lanes::default();
+        let lanes = Lanes::new(Duration::from_millis(500));
         for sequence in [11, 12] {
             lanes.line_up(&chat(), sequence, Uuid::from_u128(sequence.into()));
         }

@@ -8,13 +8,9 @@ use unicode_segmentation::GraphemeCursor;
 /// Bot API, `sendMessage`: "1-4096 characters"; Telegram counts UTF-16 code units.
 pub(crate) const LIMIT: usize = 4096;
 
-/// Splits a text into pieces of at most `limit` UTF-16 code units, in order and without loss.
-///
-/// Prefers to cut after a paragraph, a line, a sentence, a word, in this order, as long as the piece
-/// is at least half full; else between characters. What a reader sees as one character (an
-/// accented letter, a flag, a joined emoji) stays whole unless it alone exceeds the limit.
-/// Joined, the pieces are the text again. `limit` is at least 2, one scalar value's size.
-pub(crate) fn split(text: &str, limit: usize) -> Vec<&str> {
+/// All pieces of a text, for tests of [`cut`]; joined, they are the text again.
+#[cfg(test)]
+fn split(text: &str, limit: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -27,8 +23,13 @@ pub(crate) fn split(text: &str, limit: usize) -> Vec<&str> {
 
 /// Where the first piece of `text` ends: a byte, at most `most`, after the start if there is text.
 ///
-/// As in [`split`], and rather not where `is_inside` says that something is cut in two: what begins
-/// in the second quarter of the piece and does not fit is left to the next piece.
+/// The piece has at most `limit` UTF-16 code units. Prefers to cut after a paragraph, a line, a
+/// sentence, a word, in this order, as long as the piece is at least half full; else between
+/// characters. What a reader sees as one character (an accented letter, a flag, a joined emoji)
+/// stays whole unless it alone exceeds the limit. `limit` is at least 2, one scalar value's size.
+///
+/// Rather not where `is_inside` says that something is cut in two: what begins in the second
+/// quarter of the piece and does not fit is left to the next piece.
 pub(crate) fn cut(
     text: &str,
     limit: usize,

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::bot::Bot;
 use crate::chat::Chat;
-use crate::client::Client;
+use crate::desk::Desk;
 
 /// Telegram shows the sign for five seconds.
 const AGAIN: Duration = Duration::from_secs(4);
@@ -22,15 +23,15 @@ const MOST: usize = 64;
 /// Who sees "typing". Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Typing {
-    client: Arc<Client>,
+    desk: Desk,
     requests: Arc<Mutex<HashMap<Uuid, CancellationToken>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Typing {
-    pub(crate) fn new(client: Arc<Client>, stop: CancellationToken) -> Self {
-        Self { client, requests: Arc::default(), tasks: TaskTracker::new(), stop }
+    pub(crate) fn new(desk: Desk, stop: CancellationToken) -> Self {
+        Self { desk, requests: Arc::default(), tasks: TaskTracker::new(), stop }
     }
 
     /// Announces a request before it is published: its answer may come before [`Self::start`].
@@ -42,11 +43,11 @@ impl Typing {
     }
 
     /// Shows the sign until the request is answered.
-    pub(crate) fn start(&self, request: Uuid, chat: Chat) {
+    pub(crate) fn start(&self, request: Uuid, bot: &Arc<Bot>, chat: Chat) {
         let Some(over) = self.requests().get(&request).cloned() else { return };
-        let this = self.clone();
+        let (this, bot) = (self.clone(), Arc::clone(bot));
         self.tasks.spawn(async move {
-            let show = this.show(chat);
+            let show = this.show(request, &bot, chat);
             over.run_until_cancelled(tokio::time::timeout(LONGEST, show)).await;
             this.end(request);
         });
@@ -68,9 +69,15 @@ impl Typing {
         self.tasks.wait().await;
     }
 
-    async fn show(&self, chat: Chat) {
+    async fn show(&self, request: Uuid, bot: &Bot, chat: Chat) {
+        // An update may come again long after its request was answered.
+        if !matches!(self.desk.was_shown(bot.id, request).await, Ok(false)) {
+            return;
+        }
         loop {
-            if let Err(error) = self.client.send_typing(chat).await {
+            if bot.pace.try_sign(chat.id)
+                && let Err(error) = bot.client.typing(chat).await
+            {
                 tracing::debug!(error = %Chain(&error), "showing that the agent types failed");
                 return;
             }
