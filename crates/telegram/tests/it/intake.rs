@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use nexus_bus::Cursors;
-use nexus_contracts::{Event, IncomingRequest, LOCAL_TENANT, Token, edge_id};
-use nexus_telegram::Config;
+use nexus_contracts::{AdapterUnread, Event, IncomingRequest, LOCAL_TENANT, Token, edge_id};
+use nexus_telegram::{Config, Groups};
 use nexus_testkit::bot_api::{BotApi, Fault, Options};
 use serde_json::json;
 
@@ -67,8 +67,14 @@ async fn every_text_becomes_one_event_whatever_telegram_does() {
         distinct(said.iter().map(|(number, text)| (id(*number), text.clone()))),
     );
     let first = events.iter().find(|event| event.payload.text == "text 0.0").unwrap();
-    assert_eq!((first.correlation_id, first.metadata.conversation.as_str()), (first.id, "1"));
+    let place = first.metadata.conversation.decode().into_owned();
+    assert_eq!((first.correlation_id, place), (first.id, format!("{bot}:1")));
     assert_eq!(first.metadata.user.as_deref(), Some("100"));
+    // Unknown and unreadable ones are kept as they came, edits are not.
+    let unread = world.events::<AdapterUnread>().await;
+    assert_eq!(unread.len(), 60);
+    let reasons = distinct(unread.iter().map(|event| event.payload.reason.clone()));
+    assert_eq!(reasons, distinct(["bad_message", "unknown_kind"].map(str::to_owned)));
     let cursors = Cursors::open(&world.bus).await.unwrap();
     let (cursor, _) = cursors.load(&format!("telegram.{bot}")).await.unwrap();
     assert!(cursor >= said.last().map(|(number, _)| *number));
@@ -158,7 +164,12 @@ async fn numbers_that_start_anew_far_below_the_cursor_are_read_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_are_conversations_of_their_own_and_strangers_are_not_heard() {
     let mut world = World::new().await;
-    let config = Config { users: [2].into(), agent: Some("helper".to_owned()), ..world.config() };
+    let config = Config {
+        users: [2].into(),
+        agent: Some("helper".to_owned()),
+        groups: Groups::All,
+        ..world.config()
+    };
     world.start_with(config).await;
     world.api.user_says(-1_000_000_000_007, 2, "in the group");
     world.api.user_says_in_topic(-1_000_000_000_007, 5, 2, "in a topic");
@@ -167,7 +178,8 @@ async fn topics_are_conversations_of_their_own_and_strangers_are_not_heard() {
     let events = world.requests_when_all_are_confirmed(2).await;
     let places: Vec<_> =
         events.iter().map(|event| event.metadata.conversation.decode().into_owned()).collect();
-    assert_eq!(places, ["-1000000000007", "-1000000000007:5"]);
+    let bot = world.api.bot_id();
+    assert_eq!(places, [format!("{bot}:-1000000000007"), format!("{bot}:-1000000000007:5")]);
     assert!(events.iter().all(|event| event.metadata.agent.as_deref() == Some("helper")));
     world.stop().await;
 }

@@ -1,11 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_contracts::LOCAL_TENANT;
-use nexus_telegram::{Config, Error, Telegram};
+use nexus_telegram::{Config, Error, Secrets, Telegram};
 use nexus_testkit::bot_api::{BotApi, Options};
 use tokio_util::sync::CancellationToken;
 
-use crate::{SOON, World, now};
+use crate::{World, now};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn telegram_may_come_up_later() {
@@ -18,7 +19,7 @@ async fn telegram_may_come_up_later() {
     world.api = BotApi::start(Options { port, ..Options::default() }).await.unwrap();
     world.api.user_says(7, 2, "hi");
     world.requests_when_all_are_confirmed(1).await;
-    assert_eq!(world.api.wait_for_sent(7, 1, SOON).await.len(), 1);
+    assert_eq!(world.shown(7, 1).await, ["hello"]);
     world.stop().await;
 }
 
@@ -28,16 +29,19 @@ async fn wrong_settings_are_named_and_the_token_is_never_printed() {
     let secret = "AAsecret-secret-secret-secret-secret";
     let try_with = async |api: String, token: String| {
         let config = Config { api, ..Config::default() };
-        let stop = CancellationToken::new();
+        let (stop, blobs) = (CancellationToken::new(), &world.blobs);
+        let secrets: Secrets =
+            Arc::new(move |name| (name == "TELEGRAM_BOT_TOKEN").then(|| token.clone().into()));
         let opened =
-            Telegram::open(&world.bus, config, LOCAL_TENANT, token.into(), now, stop).await;
+            Telegram::open(&world.bus, blobs, &config, LOCAL_TENANT, &secrets, now, stop).await;
         assert!(!format!("{opened:?}").contains("secret-secret"), "{opened:?}");
         opened
     };
     let unknown = try_with(world.api.url(), format!("99:{secret}")).await.unwrap_err();
     assert!(matches!(unknown, Error::Refused { code: 401, .. }), "{unknown}");
     let malformed = try_with(world.api.url(), secret.to_owned()).await.unwrap_err();
-    assert!(matches!(malformed, Error::Refused { code: 404, .. }), "{malformed}");
+    assert!(matches!(malformed, Error::Config { .. }), "{malformed}");
+    assert!(malformed.to_string().contains("TELEGRAM_BOT_TOKEN"), "{malformed}");
     let empty = try_with(world.api.url(), " \n".to_owned()).await.unwrap_err();
     assert!(matches!(empty, Error::Config { .. }), "{empty}");
     let no_url = try_with("api.telegram.org".to_owned(), format!("99:{secret}")).await.unwrap_err();
