@@ -10,6 +10,7 @@ mod cluster;
 mod faults;
 mod load;
 mod plan;
+pub mod telegram;
 mod verdict;
 
 use std::process::Command;

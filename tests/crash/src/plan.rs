@@ -71,6 +71,7 @@ const POINTS: &[(&str, &str)] = &[
     ("telegram", "telegram.after_publish"),
     ("telegram", "telegram.after_cursor"),
     ("telegram", "telegram.after_send"),
+    ("telegram", "telegram.after_edit"),
     ("osc", "osc.before_publish"),
     ("osc", "osc.after_publish"),
 ];

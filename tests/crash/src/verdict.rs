@@ -119,12 +119,14 @@ pub(crate) async fn judge(
         verdict.notes.push(format!("{missed} steps were not hit as often as planned"));
     }
     verdict.incomplete = missed;
-    verdict.repeated_sends = cluster
-        .bot
-        .sent()
-        .iter()
-        .filter(|sent| !texts.insert((sent.chat, sent.text.clone())))
-        .count();
+    let chats: BTreeSet<i64> = cluster.bot.sent().iter().map(|sent| sent.chat).collect();
+    for chat in chats {
+        let transcript = cluster.bot.transcript(chat);
+        // A send that was never confirmed leaves an empty placeholder behind, and no text.
+        let shown = transcript.shown().into_iter().filter(|text| *text != "…");
+        let repeated = shown.filter(|text| !texts.insert((chat, (*text).to_owned())));
+        verdict.repeated_sends += repeated.count();
+    }
     Ok(verdict)
 }
 
