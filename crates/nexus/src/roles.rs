@@ -116,16 +116,10 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Gateway => {
-                let worker = Gateway::open(
-                    &bus,
-                    config.gateway,
-                    Storage { store, blobs },
-                    readiness,
-                    metrics,
-                    now,
-                    stop,
-                )
-                .await?;
+                let storage = Storage { store, blobs };
+                let opened =
+                    Gateway::open(&bus, config.gateway, storage, readiness, metrics, now, stop);
+                let worker = Box::pin(opened).await?;
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Telegram => {
@@ -141,7 +135,7 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
             }
         })
     };
-    opened.await.with_context(|| format!("starting worker {}", role.name()))
+    Box::pin(opened).await.with_context(|| format!("starting worker {}", role.name()))
 }
 
 /// Checks API keys for adapters that know no database.
