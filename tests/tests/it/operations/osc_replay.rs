@@ -51,8 +51,11 @@ async fn recording() -> String {
     conversation
 }
 
-/// Packets with the moments at which they came.
-fn listen() -> (u16, std::thread::JoinHandle<Vec<(Instant, Vec<u8>)>>) {
+/// A packet with the moment at which it came.
+type Heard = (Instant, Vec<u8>);
+
+/// Listens for all packets, on a port of its own.
+fn listen() -> (u16, std::thread::JoinHandle<Vec<Heard>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let port = socket.local_addr().unwrap().port();
