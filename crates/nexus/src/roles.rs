@@ -126,7 +126,7 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 let (telegram, secrets) = (&config.telegram, config::secrets());
                 let opened =
                     Telegram::open(&bus, &blobs, telegram, LOCAL_TENANT, &secrets, now, stop);
-                let worker = opened.await?;
+                let worker = Box::pin(opened).await?;
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Osc => {
