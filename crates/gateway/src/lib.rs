@@ -1,7 +1,9 @@
 //! The gateway: HTTP for people and programs, and the `web` adapter.
 //!
-//! Owns API keys, the native WebSocket, the OpenAI-compatible endpoint, the chat page, health and
-//! metrics. A client is told "accepted" only when JetStream has stored its request. Reading a
+//! Owns API keys, the native WebSocket and events, the endpoints for clients of OpenAI, AG-UI and
+//! Vercel, files, the chat page, health and metrics. One feed turns a conversation's slice of the
+//! log into frames (`feed`); each protocol is an encoder over these frames (`encode`) behind a
+//! door (`door`). A client is told "accepted" only when JetStream has stored its request. Reading a
 //! conversation is following its slice of the log, so a client can leave and come back.
 
 mod accept;
