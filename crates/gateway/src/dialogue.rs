@@ -35,6 +35,19 @@ pub(crate) struct Answered {
     pub(crate) is_error: bool,
 }
 
+impl Said {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Instructions(_) => 0,
+            Self::User { text, .. } => text.len(),
+            Self::Assistant { text, calls } => {
+                text.len() + calls.iter().map(|call| call.arguments.len()).sum::<usize>()
+            }
+            Self::Result(answered) => answered.text.len(),
+        }
+    }
+}
+
 /// All messages, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Dialogue(pub(crate) Vec<Said>);
@@ -96,6 +109,23 @@ impl Dialogue {
     /// As a model is shown it, instructions left out.
     pub(crate) fn messages(&self) -> Vec<Message> {
         self.0.iter().filter_map(|said| self.message(said)).collect()
+    }
+
+    /// The newest messages that have at most so many bytes; a result stays with its call.
+    pub(crate) fn newest(mut self, bytes: usize) -> Self {
+        let mut left = bytes;
+        let mut fits = |said: &&Said| {
+            let size = said.bytes();
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
+        };
+        let kept = self.0.iter().rev().take_while(|said| fits(said)).count();
+        let from = self.0.len() - kept;
+        let whole = self.0.iter().skip(from).take_while(|said| matches!(said, Said::Result(_)));
+        let from = if kept < self.0.len() { from + whole.count() } else { 0 };
+        self.0.drain(..from);
+        self
     }
 
     fn message(&self, said: &Said) -> Option<Message> {

@@ -37,16 +37,19 @@ struct State<E> {
     streaming: Streaming<E>,
     waiting: VecDeque<ServerFrame>,
     heard: Instant,
+    sent: Instant,
     begun: bool,
 }
 
 impl<E: Encoder> Streaming<E> {
     /// The response; `extra` are headers besides those of every event stream.
     pub(crate) fn respond(self, extra: &[(HeaderName, &'static str)]) -> Response {
+        let now = Instant::now();
         let state = State {
             streaming: self,
             waiting: VecDeque::new(),
-            heard: Instant::now(),
+            heard: now,
+            sent: now,
             begun: false,
         };
         let pieces = stream::unfold(state, |mut state| async {
@@ -79,10 +82,12 @@ impl<E: Encoder> State<E> {
                 return None;
             }
             if self.waiting.is_empty() && !self.hear(&mut out).await {
+                self.sent = Instant::now();
                 return Some(out);
             }
             self.encode(&mut out).await;
         }
+        self.sent = Instant::now();
         Some(out)
     }
 
@@ -107,7 +112,7 @@ impl<E: Encoder> State<E> {
             let frames = tokio::select! {
                 frames = follow.next() => frames,
                 () = app.stop.cancelled() => None,
-                () = tokio::time::sleep(app.config.heartbeat) => {
+                () = tokio::time::sleep_until(self.sent + app.config.heartbeat) => {
                     if patience.is_some_and(|patience| self.heard.elapsed() > patience) {
                         write(&encoder.cut(follow.feed.cursor()), out);
                     } else {

@@ -14,6 +14,9 @@ use crate::refused::Refused;
 use crate::room::Room;
 use crate::threads::{Place, Thread};
 
+/// Most bytes of a resent history that go along: with the question they have to fit into an event.
+const HISTORY_BYTES: usize = 96 * 1024;
+
 /// What a client asks, and how it keeps its conversation.
 #[derive(Debug)]
 pub(crate) struct Turn {
@@ -61,7 +64,7 @@ pub(crate) async fn begin(app: &App, who: &Principal, turn: Turn) -> Result<Begu
     let onset = onset(app, who, &turn).await?;
     let room = Room::of(who, &onset.conversation).map_err(Refusal::from)?;
     let request = IncomingRequest {
-        history: onset.history.map(|history| history.messages()),
+        history: onset.history.map(|history| history.newest(HISTORY_BYTES).messages()),
         model: turn.model,
         attachments,
         client_tools: turn.tools,

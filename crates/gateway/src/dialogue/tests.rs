@@ -73,3 +73,18 @@ fn a_model_is_shown_calls_with_their_results_and_instructions_apart() {
     let goes_on = dialogue.asking_to_go_on();
     assert!(goes_on.question().is_some() && goes_on.before().results().len() == 1);
 }
+
+#[test]
+fn a_history_that_is_too_long_keeps_its_newest_messages_and_no_result_without_its_call() {
+    let call = Called { id: "c".to_owned(), tool: "t".to_owned(), arguments: "{}".to_owned() };
+    let result = Answered { id: "c".to_owned(), text: "1234".to_owned(), is_error: false };
+    let said = vec![
+        user("12345"),
+        Said::Assistant { text: String::new(), calls: vec![call] },
+        Said::Result(result),
+        assistant("123"),
+        user("12"),
+    ];
+    let kept = |bytes| Dialogue(said.clone()).newest(bytes).0.len();
+    assert_eq!([16, 15, 11, 9, 5, 4, 0].map(kept), [5, 4, 4, 2, 2, 1, 0]);
+}

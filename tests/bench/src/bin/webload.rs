@@ -213,12 +213,14 @@ async fn idle_socket(args: &Args, conversation: &str) -> anyhow::Result<Open> {
     for frame in [hello, follow] {
         socket.send(Message::text(frame.to_string())).await?;
     }
+    let mut last = String::new();
     while let Some(message) = socket.next().await {
-        if message?.to_text()?.contains("caught_up") {
+        message?.to_text()?.clone_into(&mut last);
+        if last.contains("caught_up") {
             return Ok(Open::Socket(Box::new(socket)));
         }
     }
-    bail!("the connection was closed")
+    bail!("the connection was closed after {last}")
 }
 
 // One thread: the load generator shares the cores with what it measures.
