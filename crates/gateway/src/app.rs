@@ -13,6 +13,7 @@ use crate::hub::Hub;
 use crate::keys::{Keys, Principal};
 use crate::origin;
 use crate::readiness::Readiness;
+use crate::socket::Clients;
 use crate::threads::Threads;
 
 /// Largest body of an HTTP request.
@@ -26,6 +27,7 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     pub(crate) hub: Hub,
     pub(crate) threads: Threads,
+    pub(crate) clients: Clients,
     pub(crate) channel: Token,
     pub(crate) config: Config,
     pub(crate) now: fn() -> Timestamp,

@@ -2,43 +2,11 @@
 
 use axum::body::Bytes;
 use nexus_contracts::{Attachment, EventType, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
-
-/// What a client sends.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(crate) enum ClientFrame {
-    Hello {
-        #[serde(default)]
-        key: Option<String>,
-    },
-    Ask {
-        /// The client's own number of the message, unique in the conversation.
-        id: String,
-        conversation: String,
-        text: String,
-        #[serde(default)]
-        agent: Option<String>,
-    },
-    Follow {
-        conversation: String,
-        #[serde(default)]
-        cursor: Cursor,
-    },
-    Unfollow {
-        conversation: String,
-    },
-    Cancel {
-        conversation: String,
-        run: Uuid,
-    },
-    Ping,
-    Pong,
-}
 
 /// What the server sends.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -93,10 +61,6 @@ pub(crate) enum ServerFrame {
     Resume {
         conversation: String,
         cursor: Cursor,
-    },
-    /// The last frame before the connection is closed with this code.
-    Closing {
-        close: u16,
     },
 }
 

@@ -7,8 +7,8 @@ use nexus_contracts::Token;
 use crate::callref::CallRef;
 use crate::cursor::Cursor;
 use crate::door::{agui, runs, vercel};
-use crate::frames::ClientFrame;
 use crate::openai::ChatRequest;
+use crate::socket;
 
 /// What clients send is read or refused; a cursor that is read is read the same from its own form.
 pub fn frames(data: &[u8]) {
@@ -16,11 +16,8 @@ pub fn frames(data: &[u8]) {
     if let Ok(cursor) = text.parse::<Cursor>() {
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
-    if let Ok(ClientFrame::Follow { conversation, cursor }) = serde_json::from_str(&text) {
-        assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        if let Ok(token) = Token::encode(&conversation) {
-            assert_eq!(token.decode(), conversation);
-        }
+    if let Ok(token) = Token::encode(&text) {
+        assert_eq!(token.decode(), text);
     }
     if let Some(call) = CallRef::decode(&text) {
         assert_eq!(CallRef::decode(&call.encode()), Some(call));
@@ -29,6 +26,7 @@ pub fn frames(data: &[u8]) {
     agui::read(data);
     vercel::read(data);
     runs::read(data);
+    socket::hear(&text);
     if let Ok(request) = serde_json::from_str::<ChatRequest>(&text) {
         // Decided on any text that a client may send.
         let _ = request.is_aside();

@@ -15,6 +15,8 @@ pub(crate) fn all(app: Arc<App>) -> Router {
         .route("/", get(assets::page))
         .route("/assets/{name}", get(assets::asset))
         .route("/v1/ws", get(socket::upgrade))
+        .route("/api/v1/chat/stream", get(socket::upgrade))
+        .route("/api/v1/ws/device", get(socket::upgrade))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

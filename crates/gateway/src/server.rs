@@ -17,6 +17,7 @@ use crate::keys::Keys;
 use crate::patient::Patient;
 use crate::readiness::Readiness;
 use crate::routes;
+use crate::socket::Clients;
 use crate::threads::Threads;
 
 /// Where the gateway keeps keys and files.
@@ -60,6 +61,7 @@ impl Gateway {
             blobs: storage.blobs,
             hub: Hub::start(bus, &channel, stop.clone()).await?,
             threads: Threads::open(bus).await?,
+            clients: Clients::default(),
             agents: Catalog::follow(bus, Bucket::Config, "agent", stop.clone()).await?,
             models: Catalog::follow(bus, Bucket::Tools, "model", stop.clone()).await?,
             channel,
