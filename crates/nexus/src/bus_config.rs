@@ -11,11 +11,12 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 10] = files![
+const FILES: [(&str, &str); 11] = files![
     "streams/events.toml",
     "streams/chunks.toml",
     "streams/dead.toml",
     "agents/assistant.toml",
+    "agents/npc.toml",
     "osc-profiles/ableton.toml",
     "providers/demo.toml",
     "providers/llamacpp.toml",
