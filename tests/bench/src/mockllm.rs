@@ -61,7 +61,7 @@ pub struct Options {
     pub port: u16,
     /// Threads that answer.
     pub threads: usize,
-    /// Tool that it calls, offered or not.
+    /// Tool that it calls, offered or not; with `$USER` the user says `NAME ARGUMENTS`.
     pub tool_name: String,
     /// Arguments of the call, JSON; `$USER` becomes the user's last text.
     pub tool_args: String,

@@ -19,6 +19,8 @@ use crate::stamp;
 
 /// Second of every answer, the same each time.
 const CREATED: u32 = 1_767_225_600;
+/// Stands for what the user said.
+const USER: &str = "$USER";
 /// Gives the half answer time to arrive before its connection breaks.
 const BEFORE_CUT: Duration = Duration::from_millis(20);
 
@@ -47,14 +49,20 @@ impl Answer {
         let rounds = since.iter().filter(|m| m.tool_calls.is_some()).count();
         // A model that is offered no tool can call none, whatever its name says.
         if request.tools.is_some() && rounds < script.rounds {
-            let quoted = json!(last_user_text(request)).to_string();
-            let unquoted = &quoted[1..quoted.len() - 1];
+            let said = last_user_text(request);
+            let (name, arguments) = if options.tool_name == USER {
+                let (name, arguments) = said.split_once(' ').unwrap_or((&said, "{}"));
+                (name.to_owned(), arguments.to_owned())
+            } else {
+                let quoted = json!(said).to_string();
+                let unquoted = &quoted[1..quoted.len() - 1];
+                (options.tool_name.clone(), options.tool_args.replace(USER, unquoted))
+            };
+            let id = |_| format!("call_{}", Uuid::now_v7().simple());
             return Self::ToolCalls {
-                ids: (0..script.parallel)
-                    .map(|_| format!("call_{}", Uuid::now_v7().simple()))
-                    .collect(),
-                name: options.tool_name.clone(),
-                arguments: options.tool_args.replace("$USER", unquoted),
+                ids: (0..script.parallel).map(id).collect(),
+                name,
+                arguments,
             };
         }
         let results: Vec<_> =
