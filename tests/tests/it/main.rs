@@ -12,7 +12,9 @@
 mod bad_input;
 mod chat;
 mod clients;
+mod devices;
 mod doors;
+mod games;
 mod operations;
 mod ordering;
 mod secrets;
