@@ -1,6 +1,7 @@
 //! Other people's clients: OpenAI's, AG-UI's, Vercel's, a browser, music programs, and bots.
 
 mod bot_api;
+mod godot;
 mod osc;
 mod osc_examples;
 mod osc_targets;
