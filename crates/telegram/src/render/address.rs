@@ -12,16 +12,16 @@ const LONGEST: usize = 2048;
 pub(super) fn linkable(address: &str) -> Option<String> {
     let url = Url::parse(address.trim()).ok()?;
     let is_fine = match (url.scheme(), url.host()?) {
-        ("http" | "https", Host::Domain(domain)) => {
-            domain.trim_matches('.').contains('.') && url.username().is_empty()
-        }
+        ("http" | "https", Host::Domain(domain)) => domain.trim_matches('.').contains('.'),
         ("http" | "https", Host::Ipv4(_) | Host::Ipv6(_)) => true,
         ("tg", Host::Domain(domain)) => {
             let is_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-            domain.chars().all(is_name) && url.username().is_empty() && url.port().is_none()
+            domain.chars().all(is_name) && url.port().is_none()
         }
         _ => false,
     };
+    // A name before the host is there to look like a host.
+    let is_fine = is_fine && url.username().is_empty() && url.password().is_none();
     let url = String::from(url);
     (is_fine && url.len() <= LONGEST).then_some(url)
 }
@@ -51,6 +51,8 @@ mod tests {
             ("http://localhost:3000", None),
             ("http://com.", None),
             ("https://bank.com@evil.org/", None),
+            ("https://bank.com@127.0.0.1/", None),
+            ("https://:bank.com@evil.org/", None),
             ("tg://a.b/", None),
             ("tg:user", None),
             ("ftp://example.com", None),
