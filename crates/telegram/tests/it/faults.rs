@@ -54,23 +54,24 @@ async fn final_texts_arrive_exactly_once_though_sends_are_never_answered() {
     for chat in 1..=chats {
         world.api.add_chat(chat);
     }
-    for fault in 0..sends {
-        // Of placeholders and of final edits alike.
-        let method = ["sendMessage", "editMessageText"][fault % 2];
-        let chat = i64::try_from(fault).unwrap() % chats + 1;
-        world.api.fail_in_chat(chat, method, 1, faults[fault % faults.len()]);
-    }
     world.start_with(Config { send_timeout, ..world.config() }).await;
+    let mut expected = Vec::new();
     for index in 0..sends {
+        // Placeholders and final edits alike; one fault for each answer.
+        let method = ["sendMessage", "editMessageText"][index % 2];
         let chat = i64::try_from(index).unwrap() % chats + 1;
+        world.api.fail_in_chat(chat, method, 1, faults[index % faults.len()]);
         world.answer(&chat.to_string(), &format!("final text {index}")).await;
+        expected.push(format!("final text {index}"));
+        if chat == chats {
+            let is_met = || (world.api.orders_left() == 0).then_some(());
+            assert!(world.api.wait_until(SOON, is_met).await.is_some());
+        }
     }
     let all = || (1..=chats).flat_map(|chat| world.texts(chat)).filter(|text| text != "…");
-    let patience = SOON + Duration::from_millis(u64::try_from(sends).unwrap() * 300);
-    let arrived = world.api.wait_until(patience, || (all().count() >= sends).then_some(())).await;
+    let arrived = world.api.wait_until(SOON, || (all().count() >= sends).then_some(())).await;
     let mut texts: Vec<String> = all().collect();
     texts.sort();
-    let mut expected: Vec<String> = (0..sends).map(|index| format!("final text {index}")).collect();
     expected.sort();
     assert_eq!(texts, expected, "{arrived:?}");
     assert_eq!(world.api.orders_left(), 0, "every fault has met its call");
