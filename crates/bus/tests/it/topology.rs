@@ -82,7 +82,7 @@ async fn more_room_more_memory_and_more_patience_need_no_permission() {
     let place = Place::start().await;
     let changed = spec(&[
         ("max_age = \"30d\"", "max_age = \"31d\""),
-        ("max_bytes = 21474836480", "max_bytes = 31474836480"),
+        ("max_bytes = 21474836480", "max_bytes = 21474837504"),
         ("ack_wait = \"10s\"", "ack_wait = \"11s\""),
     ]);
     let topology = Topology::new(&place.bus, &changed);
@@ -92,7 +92,7 @@ async fn more_room_more_memory_and_more_patience_need_no_permission() {
         fields,
         [
             "~ stream EVENTS: max_age 2592000s -> 2678400s",
-            "~ stream EVENTS: max_bytes 21474836480 -> 31474836480",
+            "~ stream EVENTS: max_bytes 21474836480 -> 21474837504",
             "~ consumer inference: ack_wait 10s -> 11s",
         ]
     );
