@@ -127,6 +127,7 @@ impl Telegram {
                 }
             };
             metrics::gauge!("nexus_telegram_serves").set(1.0);
+            tracing::info!(bots = self.bots.len(), "serving the bots");
             let (lost, over) = (lease.lost(), shift.over.clone());
             let watch = async {
                 tokio::select! { () = lost.cancelled() => over.cancel(), () = over.cancelled() => {} }

@@ -22,7 +22,7 @@ use installation::Installation;
 pub struct Siege {
     /// Updates, over all installations.
     pub updates: usize,
-    /// `kill -9` of the process that serves, over all installations.
+    /// `kill -9` of the older of two processes, over all installations.
     pub kills: usize,
     /// Installations at once; each has its own broker, Bot API and two processes.
     pub installations: usize,
@@ -32,8 +32,9 @@ pub struct Siege {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Besieged {
     pub kills: usize,
+    /// Kills of the process that served then; the others met the one that waited.
+    pub kills_of_server: usize,
     pub updates: usize,
-    pub repeated_by_telegram: usize,
     pub lost: usize,
     pub duplicate_events: usize,
     /// Final texts that no chat shows, or not in full.
@@ -58,8 +59,8 @@ impl Besieged {
     fn add(self, other: Self) -> Self {
         Self {
             kills: self.kills + other.kills,
+            kills_of_server: self.kills_of_server + other.kills_of_server,
             updates: self.updates + other.updates,
-            repeated_by_telegram: self.repeated_by_telegram + other.repeated_by_telegram,
             lost: self.lost + other.lost,
             duplicate_events: self.duplicate_events + other.duplicate_events,
             unshown: self.unshown + other.unshown,
@@ -98,7 +99,6 @@ async fn besiege_one(siege: Siege) -> Result<Besieged> {
     let mut answered = BTreeSet::new();
     let mut said = 0;
     for kill in 0..siege.kills {
-        // The process that was started first serves; the other one waits for its lease.
         let until = siege.updates * (kill + 1) / siege.kills;
         while said < until {
             let chat = i64::try_from(said).unwrap_or(0) % CHATS + 1;
@@ -114,7 +114,7 @@ async fn besiege_one(siege: Siege) -> Result<Besieged> {
         answer_all(&installation, &mut answered).await?;
         let moment = rand::rng().random_range(0..400);
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        installation.kill_the_older()?;
+        result.kills_of_server += usize::from(installation.kill_the_older()?);
         result.kills += 1;
         installation.start_another()?;
     }
@@ -135,7 +135,6 @@ async fn besiege_one(siege: Siege) -> Result<Besieged> {
         requests.iter().map(|request| request.payload.text.as_str()).collect();
     result.lost = expected.iter().filter(|text| !heard.contains(text.as_str())).count();
     result.duplicate_events = requests.len().saturating_sub(heard.len());
-    result.repeated_by_telegram = siege.updates / 20;
     for text in &expected {
         match shown.get(&reply(text)) {
             Some(1) => {}

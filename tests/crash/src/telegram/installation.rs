@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use super::check_log;
 
+/// What the adapter logs when it has taken the lease.
+const SERVES: &str = "serving the bots";
+
 /// Servers, a Bot API, and two processes of the adapter.
 pub(super) struct Installation {
     pub(super) bus: Bus,
@@ -46,7 +49,7 @@ impl Installation {
             .env("NEXUS_TELEGRAM__SEND_TIMEOUT", "1s")
             .env("NEXUS_TELEGRAM__POLL_TIMEOUT", "2s")
             .env("NEXUS_TELEGRAM__POLL_GRACE", "1s")
-            .env("RUST_LOG", "warn");
+            .env("RUST_LOG", "warn,nexus_telegram::serve=info");
         for (name, value) in settings {
             options = options.env(name, *value);
         }
@@ -75,12 +78,15 @@ impl Installation {
         Ok(())
     }
 
-    /// Kills the process that serves; the other one takes over when the lease runs out.
-    pub(super) fn kill_the_older(&mut self) -> Result<()> {
+    /// Kills the process that was started first; returns whether it was the one that served.
+    ///
+    /// A process keeps the lease until it dies, so one that has ever said that it serves still does.
+    pub(super) fn kill_the_older(&mut self) -> Result<bool> {
         let (_, process) = self.processes.pop_front().context("no process runs")?;
-        check_log(&process.log())?;
+        let log = process.log();
+        check_log(&log)?;
         process.kill()?;
-        Ok(())
+        Ok(log.contains(SERVES))
     }
 
     /// All events of a type that are stored.
