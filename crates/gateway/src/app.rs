@@ -6,6 +6,7 @@ use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Catalog, Chain};
 use nexus_contracts::{AgentDefinition, Timestamp, Token};
 use nexus_store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -19,6 +20,9 @@ use crate::threads::Threads;
 /// Largest body of an HTTP request.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
+/// Conversations whose log is read at once.
+pub(crate) const READS: usize = 32;
+
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) bus: Bus,
@@ -28,6 +32,8 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     pub(crate) threads: Threads,
     pub(crate) clients: Clients,
+    /// Turns at reading the log.
+    pub(crate) reads: Semaphore,
     pub(crate) channel: Token,
     pub(crate) config: Config,
     pub(crate) now: fn() -> Timestamp,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use nexus_bus::{CHUNKS, EVENTS, Filter, Reader, Start};
+use nexus_bus::{CHUNKS, EVENTS, Filter, Message, Reader, Start};
 use nexus_contracts::{Event, InferenceChunk, Pattern};
 
 use crate::app::App;
@@ -44,12 +44,11 @@ impl App {
         // First the subscription, then the log: what is stored in between comes twice, not never.
         let subscription = self.hub.subscribe(room.tenant, &room.token);
         let mut feed = Feed::after(room.name.clone(), cursor, timeline);
-        let pattern = Pattern::conversation(room.tenant, &self.channel, &room.token);
-        let start = Start::At(cursor.sequence + u64::from(!cursor.owes));
-        let mut reader =
-            Reader::open(&self.bus, EVENTS, Filter::Patterns(vec![pattern]), start).await?;
+        // Thousands that come back at once, as after a restart, take turns at the server.
+        let _turn = self.reads.acquire().await;
+        let from = cursor.sequence + u64::from(!cursor.owes);
         let mut ready = Vec::new();
-        for message in reader.read_to_end().await? {
+        for message in self.stored_since(room, from).await? {
             ready.extend(feed.event(&message));
         }
         if feed.is_thinking() {
@@ -64,6 +63,18 @@ impl App {
             }
         }
         Ok(Follow { feed, subscription, ready })
+    }
+
+    /// What is stored of a conversation from a sequence on. Nothing is cheap to find out.
+    async fn stored_since(&self, room: &Room, from: u64) -> Result<Vec<Message>, nexus_bus::Error> {
+        let pattern = Pattern::conversation(room.tenant, &self.channel, &room.token);
+        let last = self.bus.last_on(EVENTS, &pattern.to_string()).await?;
+        if last.is_none_or(|(last, _)| last < from) {
+            return Ok(Vec::new());
+        }
+        let filter = Filter::Patterns(vec![pattern]);
+        let mut reader = Reader::open(&self.bus, EVENTS, filter, Start::At(from)).await?;
+        reader.read_to_end().await
     }
 }
 

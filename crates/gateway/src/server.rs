@@ -7,9 +7,10 @@ use nexus_bus::{Bucket, Bus, Catalog};
 use nexus_contracts::{Timestamp, Token};
 use nexus_store::Store;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, READS};
 use crate::config::Config;
 use crate::error::Error;
 use crate::hub::Hub;
@@ -61,6 +62,7 @@ impl Gateway {
             blobs: storage.blobs,
             hub: Hub::start(bus, &channel, stop.clone()).await?,
             threads: Threads::open(bus).await?,
+            reads: Semaphore::new(READS),
             clients: Clients::default(),
             agents: Catalog::follow(bus, Bucket::Config, "agent", stop.clone()).await?,
             models: Catalog::follow(bus, Bucket::Tools, "model", stop.clone()).await?,

@@ -193,7 +193,7 @@ async fn idle_streams(args: &Arc<Args>, count: usize, batch: &str) -> anyhow::Re
         let url = format!("{}/v1/conversations/{conversation}/events", args.nexus);
         opening.spawn(async move {
             let mut response = http.get(url).bearer_auth(&args.key).send().await?;
-            ensure!(response.status().is_success(), "{}", response.status());
+            ensure!(response.status().is_success(), "{}", response.text().await?);
             response.chunk().await?.context("it says nothing")?;
             Ok(Open::Stream(response))
         });
