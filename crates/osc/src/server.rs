@@ -24,7 +24,7 @@ use crate::peer::Peer;
 use crate::protocol::{Hello, Key};
 use crate::recording::{NotRecorded, Recorded};
 use crate::schedule::Schedule;
-use crate::session::Table;
+use crate::session::{GATHER_MS, Table};
 use crate::speaker::{Verdict, Verify};
 use crate::tcp::{Heard, Replies};
 
@@ -36,8 +36,6 @@ mod results;
 
 pub use open::Osc;
 
-/// Token messages of one request are gathered for so long.
-const FLUSH: Duration = Duration::from_nanos(1_000_000_000 / 30);
 /// How long stored questions may take to be told so when the adapter stops.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Largest UDP payload.
@@ -91,11 +89,11 @@ struct Queues {
 impl Server {
     async fn serve(&mut self, socket: &UdpSocket, queues: &mut Queues, stop: &CancellationToken) {
         let mut buffer = vec![0; MAX_RECEIVED];
-        let mut flush_at = Instant::now();
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let held_at = self.schedule.next_due().map(|at| self.instant_of(at));
+            let due_at = self.table.next_due().map(|at| self.instant_of(at));
             tokio::select! {
                 () = stop.cancelled() => return,
                 received = socket.recv_from(&mut buffer) => {
@@ -105,13 +103,8 @@ impl Server {
                 Some(heard) = queues.heard.recv() => self.heard(heard),
                 Some(done) = queues.work.recv() => self.done(done),
                 Some(delivery) = queues.delivered.recv() => self.deliver(delivery),
-                () = tokio::time::sleep_until(flush_at), if self.table.has_due() => {
-                    flush_at = Instant::now() + FLUSH;
-                    self.out.extend(self.table.take_due());
-                }
-                () = tokio::time::sleep_until(held_at.unwrap_or(flush_at)), if held_at.is_some() => {
-                    self.take_held();
-                }
+                () = until(due_at) => self.out.extend(self.table.take_due((self.now)())),
+                () = until(held_at) => self.take_held(),
                 _ = sweep.tick() => self.sweep(),
             }
             self.send(socket).await;
@@ -233,11 +226,20 @@ impl Server {
             while let Ok(done) = work.try_recv() {
                 self.done(done);
             }
-            self.out.extend(self.table.take_due());
+            let soon = (self.now)().plus_millis(GATHER_MS);
+            self.out.extend(self.table.take_due(soon));
             self.send(socket).await;
             if idle {
                 return;
             }
         }
+    }
+}
+
+/// Waits for a moment; for ever when there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -21,7 +21,7 @@ use crate::peer::Peer;
 use crate::protocol::{Hello, Key};
 use crate::speaker::Speaker;
 pub(crate) use recording::{Recording, Taken};
-pub(crate) use requests::Asked;
+pub(crate) use requests::{Asked, GATHER_MS};
 
 /// How long an answer can be asked for again, in milliseconds.
 const KEPT_MS: u64 = 600_000;
@@ -65,6 +65,8 @@ pub(crate) struct Request {
     accepted: bool,
     answer: Answer,
     ended: Option<Timestamp>,
+    /// Nothing of the answer is sent before.
+    quiet_until: Timestamp,
 }
 
 /// All sessions and their requests.

@@ -12,6 +12,8 @@ use crate::protocol::Ask;
 pub(super) const KEPT_REQUESTS: usize = 64;
 /// Datagrams of one answer in one flush: about a megabyte a second, which clients' buffers hold.
 const BURST: usize = 32;
+/// Token messages of one request are gathered for so long: 30 a second.
+pub(crate) const GATHER_MS: u64 = 1000 / 30;
 
 /// What becomes of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,7 @@ impl Table {
             accepted: false,
             answer: Answer::new(&ask.req),
             ended: None,
+            quiet_until: Timestamp::from_micros(0),
         };
         self.requests.insert(run, request);
         Asked::New
@@ -123,6 +126,8 @@ impl Table {
         };
         if request.answer.end(outcome) {
             request.ended = Some(now);
+            // What is whole need not be gathered.
+            request.quiet_until = now;
             self.due.insert(run);
         }
         true
@@ -139,22 +144,34 @@ impl Table {
         self.requests.get(&run).map(|request| request.answer.again(&request.req, from, to, max))
     }
 
-    pub(crate) fn has_due(&self) -> bool {
-        !self.due.is_empty()
+    /// When the next datagrams are due; `None` while there is nothing to say.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let due = self.due.iter().filter_map(|run| self.requests.get(run));
+        due.map(|request| request.quiet_until).min()
     }
 
-    /// The next datagrams of every answer that has some.
-    pub(crate) fn take_due(&mut self) -> Vec<(Peer, Vec<u8>)> {
+    /// The next datagrams of every answer that has some and has been quiet for long enough.
+    ///
+    /// The first words of an answer and its end go out at once; what comes in between is gathered.
+    pub(crate) fn take_due(&mut self, now: Timestamp) -> Vec<(Peer, Vec<u8>)> {
         let mut datagrams = Vec::new();
         for run in std::mem::take(&mut self.due) {
             let Some(request) = self.requests.get_mut(&run).filter(|request| request.accepted)
             else {
                 continue;
             };
+            // A clock that was set back must not silence anybody.
+            if now < request.quiet_until && request.quiet_until <= now.plus_millis(GATHER_MS) {
+                self.due.insert(run);
+                continue;
+            }
             let Some(session) = self.sessions.get(&request.session) else {
                 continue;
             };
             let next = request.answer.take_due(&request.req, BURST);
+            if !next.is_empty() {
+                request.quiet_until = now.plus_millis(GATHER_MS);
+            }
             datagrams.extend(next.into_iter().map(|datagram| (session.reply, datagram)));
             if request.answer.is_due() {
                 self.due.insert(run);

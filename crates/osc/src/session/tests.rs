@@ -1,4 +1,4 @@
-use nexus_contracts::{LOCAL_TENANT, Outcome};
+use nexus_contracts::{ChunkDelta, InferenceChunk, LOCAL_TENANT, Outcome};
 
 use super::requests::KEPT_REQUESTS;
 use super::*;
@@ -132,10 +132,10 @@ fn a_repeated_request_is_asked_once_and_its_answer_sent_again() {
     assert!(case.table.accept(run).is_some());
     assert_eq!(case.ask(id, "1", "something else").1, Asked::Conflict);
     assert!(case.table.end(LOCAL_TENANT, run, &answered("hello"), at(1)));
-    let said = case.table.take_due();
-    assert_eq!((said.len(), case.table.has_due()), (2, false));
+    let said = case.table.take_due(at(1));
+    assert_eq!((said.len(), case.table.next_due()), (2, None));
     assert_eq!(case.ask(id, "1", "hi").1, Asked::Repeated);
-    assert_eq!(case.table.take_due(), said);
+    assert_eq!(case.table.take_due(at(1 + GATHER_MS)), said);
 }
 
 #[test]
@@ -144,9 +144,30 @@ fn an_answer_waits_until_its_request_is_accepted() {
     let (_, id) = case.greet("pd", "key", at(0));
     let (run, _) = case.ask(id, "1", "hi");
     case.table.end(LOCAL_TENANT, run, &answered("hello"), at(1));
-    assert!(case.table.take_due().is_empty());
+    assert!(case.table.take_due(at(1)).is_empty());
     case.table.accept(run);
-    assert_eq!(case.table.take_due().len(), 2);
+    assert_eq!(case.table.take_due(at(1)).len(), 2);
+}
+
+#[test]
+fn the_first_words_and_the_end_go_out_at_once_and_what_is_between_is_gathered() {
+    let mut case = Case::new();
+    let (_, id) = case.greet("pd", "key", at(0));
+    let (run, _) = case.ask(id, "1", "hi");
+    case.table.accept(run);
+    let said = |case: &mut Case, offset: u64, text: &str, millis: u64| {
+        let delta = ChunkDelta::Text { offset, text: text.to_owned() };
+        let chunk = InferenceChunk { call: Uuid::nil(), attempt: 1, delta };
+        case.table.chunk(LOCAL_TENANT, run, &chunk);
+        case.table.take_due(at(millis)).len()
+    };
+    assert_eq!(said(&mut case, 0, "a", 10), 1);
+    assert_eq!(said(&mut case, 1, "b", 11), 0);
+    assert_eq!(case.table.next_due(), Some(at(10 + GATHER_MS)));
+    assert_eq!(said(&mut case, 2, "c", 10 + GATHER_MS), 1);
+    assert_eq!(said(&mut case, 3, "d", 11 + GATHER_MS), 0);
+    assert!(case.table.end(LOCAL_TENANT, run, &answered("abcd"), at(12 + GATHER_MS)));
+    assert_eq!(case.table.take_due(at(12 + GATHER_MS)).len(), 2, "the rest and the end");
 }
 
 #[test]
