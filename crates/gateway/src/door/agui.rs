@@ -11,7 +11,7 @@ use nexus_contracts::{Attachment, Decision, RequestKind};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::offers::{MOST_FILES, Offer};
+use super::offers::{MOST_FILES, Offer, PageTool};
 use super::runs::{completed, failed};
 use crate::accept::Refusal;
 use crate::answers::{self, Answer, Waiting, What};
@@ -41,20 +41,11 @@ struct RunAgentInput {
     run_id: String,
     messages: Vec<Value>,
     #[serde(default)]
-    tools: Vec<Tool>,
+    tools: Vec<PageTool>,
     #[serde(default)]
     context: Vec<Context>,
     #[serde(default)]
     resume: Vec<ResumeEntry>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tool {
-    name: String,
-    #[serde(default)]
-    description: Option<String>,
-    #[serde(default)]
-    parameters: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -126,7 +117,7 @@ async fn run(
         return Err(Refused::not_found("agent"));
     }
     let input: RunAgentInput = refused::json(body, "RunAgentInput").await?;
-    let offers: Vec<Offer<'_>> = input.tools.iter().map(Tool::offer).collect();
+    let offers: Vec<Offer<'_>> = input.tools.iter().map(PageTool::offer).collect();
     let tools = app.offers(CLIENT, Some(&agent), &offers)?;
     let mut dialogue = dialogue(&app, &who, &input.messages).await?;
     for context in input.context.iter().filter(|context| !context.value.is_null()) {
@@ -187,17 +178,6 @@ pub(crate) fn read(data: &[u8]) {
         let _ = serde_json::from_value::<WireMessage>(message.clone());
     }
     let _ = answers_of(&input, &Dialogue::default());
-}
-
-impl Tool {
-    fn offer(&self) -> Offer<'_> {
-        Offer {
-            name: &self.name,
-            description: self.description.as_deref(),
-            parameters: self.parameters.as_ref(),
-            timeout_ms: None,
-        }
-    }
 }
 
 /// What the client brings back to a run: decisions, and results of its own tools.

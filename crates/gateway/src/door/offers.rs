@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use nexus_contracts::{Attachment, AttachmentKind, Effect, ToolSpec};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -28,6 +29,27 @@ pub(crate) struct Offer<'a> {
     /// JSON Schema of the arguments.
     pub(crate) parameters: Option<&'a Value>,
     pub(crate) timeout_ms: Option<u64>,
+}
+
+/// A tool that a page runs, as AG-UI's and Vercel's clients describe it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PageTool {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    parameters: Option<Value>,
+}
+
+impl PageTool {
+    pub(crate) fn offer(&self) -> Offer<'_> {
+        Offer {
+            name: &self.name,
+            description: self.description.as_deref(),
+            parameters: self.parameters.as_ref(),
+            timeout_ms: None,
+        }
+    }
 }
 
 impl App {

@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::offers::{MOST_FILES, Offer};
+use super::offers::{MOST_FILES, Offer, PageTool};
 use super::runs::{completed, failed};
 use crate::accept::Refusal;
 use crate::answers::{self, Answer, Waiting, What};
@@ -54,16 +54,7 @@ struct ChatRequest {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
-    tools: Vec<Tool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tool {
-    name: String,
-    #[serde(default)]
-    description: Option<String>,
-    #[serde(default)]
-    parameters: Option<Value>,
+    tools: Vec<PageTool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,7 +78,7 @@ pub(crate) async fn chat(
     {
         return Err(Refused::not_found("agent"));
     }
-    let offers: Vec<Offer<'_>> = request.tools.iter().map(Tool::offer).collect();
+    let offers: Vec<Offer<'_>> = request.tools.iter().map(PageTool::offer).collect();
     let tools = app.offers(CLIENT, request.agent.as_deref(), &offers)?;
     let mut dialogue = dialogue(&app, &who, &request.messages).await?;
     let room = Room::of(&who, &request.id).map_err(Refusal::from)?;
@@ -187,17 +178,6 @@ pub(crate) fn read(data: &[u8]) {
     }
     let dialogue = Dialogue(said);
     let _ = (dialogue.messages(), dialogue.canon().digest(), dialogue.asking_to_go_on().before());
-}
-
-impl Tool {
-    fn offer(&self) -> Offer<'_> {
-        Offer {
-            name: &self.name,
-            description: self.description.as_deref(),
-            parameters: self.parameters.as_ref(),
-            timeout_ms: None,
-        }
-    }
 }
 
 /// What stands in a tool part.
