@@ -33,7 +33,7 @@ pub use adapter::AdapterUnread;
 pub use agent::{AgentDefinition, AgentSnapshot, Approvals, Budget, CallLimits, OnMessage, Tenant};
 pub use attachment::{Attachment, AttachmentKind};
 pub use dead::DeadLetter;
-pub use digest::sha256_hex;
+pub use digest::{sha256_hex, sha256_hex_of};
 pub use envelope::{DecodeError, Event, Open, Payload, RawEvent};
 pub use event_type::EventType;
 pub use ids::{LOCAL_TENANT, TenantId, command_id, derived_id, edge_id, span_id, traceparent};

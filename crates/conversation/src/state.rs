@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use nexus_contracts::{
     AgentSnapshot, Attachment, IncomingRequest, Message, Metadata, RunUsage, TenantId, Timestamp,
-    Token, ToolExecute, ToolOutcome, sha256_hex,
+    Token, ToolExecute, ToolOutcome, sha256_hex_of,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -269,7 +269,7 @@ impl Run {
 
     /// Takes an input into the run's digest.
     pub(crate) fn absorb(&mut self, bytes: &[u8]) {
-        self.digest = sha256_hex(&[self.digest.as_bytes(), bytes].concat());
+        self.digest = sha256_hex_of(&[self.digest.as_bytes(), bytes]);
     }
 
     /// Whether a call waits for a person's leave.
