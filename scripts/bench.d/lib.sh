@@ -108,6 +108,7 @@ nexus_start() {
     cp -r "$repo/bus-config" "$work/bus-config"
     mkdir -p "$work/bus-config/providers"
     sed -i 's/^tools = .*/tools = ["echo"]/' "$work/bus-config/agents/assistant.toml"
+    mkdir -p "$work/bus-config/providers"
     cat >"$work/bus-config/providers/mock.toml" <<CONF
 kind = "openai-chat"
 base_url = "$mock/v1"

@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("nexus-osc-codec", &[]),
     ("nexus-embedded", &[]),
     ("nexus-orchestrator", &["nexus-contracts", "nexus-bus", "nexus-conversation"]),
-    ("nexus-inference", &["nexus-contracts", "nexus-bus"]),
+    ("nexus-inference", &["nexus-contracts", "nexus-blobs", "nexus-bus"]),
     (
         "nexus-tools",
         &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store", "nexus-osc-codec"],

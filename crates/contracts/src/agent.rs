@@ -2,6 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TenantId;
+use crate::sampling::{AttemptLimits, Sampling};
 use crate::tool::ToolSpec;
 
 /// A tenant, as its file in `bus-config/tenants/` describes it.
@@ -11,6 +12,12 @@ pub struct Tenant {
     pub id: TenantId,
     /// For people.
     pub name: String,
+    /// Its people may use the keys of whoever runs this installation, where they have none.
+    #[serde(default)]
+    pub allow_operator_llm: bool,
+    /// Models outside this machine are never asked for it.
+    #[serde(default)]
+    pub local_models_only: bool,
 }
 
 /// An agent, as its file in `bus-config/agents/` describes it.
@@ -23,9 +30,15 @@ pub struct AgentDefinition {
     pub description: String,
     /// System prompt.
     pub instructions: String,
-    /// `default`, or `provider/model`.
+    /// `default`, `auto`, an alias of the settings, or `provider/model`.
     #[serde(default = "default_model")]
     pub model: String,
+    /// How the model picks its words, where a request does not say.
+    #[serde(default, skip_serializing_if = "Sampling::is_default")]
+    pub sampling: Sampling,
+    /// The most that one model call may use.
+    #[serde(default, skip_serializing_if = "AttemptLimits::is_unlimited")]
+    pub attempts: AttemptLimits,
     /// Tools that it may use; every other is refused.
     #[serde(default)]
     pub tools: Vec<String>,
@@ -97,11 +110,20 @@ pub struct Budget {
     pub tokens: u64,
     /// From the start of the run to its reply, in milliseconds.
     pub wall_time_ms: u64,
+    /// Of all model calls together, in millionths of a US dollar; `None` is without a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_microusd: Option<u64>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { model_calls: 16, tool_calls: 32, tokens: 400_000, wall_time_ms: 300_000 }
+        Self {
+            model_calls: 16,
+            tool_calls: 32,
+            tokens: 400_000,
+            wall_time_ms: 300_000,
+            cost_microusd: None,
+        }
     }
 }
 

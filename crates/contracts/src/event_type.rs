@@ -29,6 +29,10 @@ pub enum EventType {
     InferenceResponse,
     #[serde(rename = "inference.chunk")]
     InferenceChunk,
+    #[serde(rename = "inference.embed")]
+    InferenceEmbed,
+    #[serde(rename = "inference.embedded")]
+    InferenceEmbedded,
     #[serde(rename = "tools.execute")]
     ToolsExecute,
     #[serde(rename = "tools.results")]
@@ -50,7 +54,7 @@ pub enum EventType {
 }
 
 impl EventType {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::RequestsIncoming,
         Self::RequestsProcessed,
         Self::RunsStarted,
@@ -61,6 +65,8 @@ impl EventType {
         Self::InferenceRequest,
         Self::InferenceResponse,
         Self::InferenceChunk,
+        Self::InferenceEmbed,
+        Self::InferenceEmbedded,
         Self::ToolsExecute,
         Self::ToolsResults,
         Self::ToolsApproval,
@@ -85,6 +91,8 @@ impl EventType {
             Self::InferenceRequest => "inference.request",
             Self::InferenceResponse => "inference.response",
             Self::InferenceChunk => "inference.chunk",
+            Self::InferenceEmbed => "inference.embed",
+            Self::InferenceEmbedded => "inference.embedded",
             Self::ToolsExecute => "tools.execute",
             Self::ToolsResults => "tools.results",
             Self::ToolsApproval => "tools.approval",
@@ -105,7 +113,8 @@ impl EventType {
             | Self::RunsCancel
             | Self::ToolsApproval
             | Self::AdaptersUnread
-            | Self::OscReceived => "adapter",
+            | Self::OscReceived
+            | Self::InferenceEmbed => "adapter",
             Self::RequestsProcessed
             | Self::RunsStarted
             | Self::RunsTimeout
@@ -115,7 +124,7 @@ impl EventType {
             | Self::NotifyDeliver
             | Self::OrchestratorEpoch => "orchestrator",
             Self::MemoryRecalled => "memory",
-            Self::InferenceResponse | Self::InferenceChunk => "inference",
+            Self::InferenceResponse | Self::InferenceChunk | Self::InferenceEmbedded => "inference",
             Self::ToolsResults | Self::OscSent => "tools",
             Self::DeadLetter => "worker",
         }

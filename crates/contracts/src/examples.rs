@@ -67,6 +67,16 @@ fn payload(kind: EventType, run: Uuid) -> Value {
         EventType::InferenceChunk => json!({
             "call": call, "attempt": 1, "delta": { "kind": "text", "offset": 0, "text": "It is" },
         }),
+        EventType::InferenceEmbed => json!({
+            "model": "ollama/nomic-embed-text", "inputs": ["What time is it in Tokyo?"],
+            "start_within_ms": 60_000, "timeout_ms": 60_000,
+        }),
+        EventType::InferenceEmbedded => json!({
+            "call": call, "model": "ollama/nomic-embed-text", "duration_ms": 12,
+            "outcome": { "status": "completed", "dimensions": 2,
+                "vectors": { "kind": "inline", "base64": ["AACAPwAAAAA="] },
+                "usage": { "input_tokens": 7, "output_tokens": 0 } },
+        }),
         EventType::ToolsExecute => json!({
             "tool": "clock", "arguments": "{\"time_zone\":\"Asia/Tokyo\"}", "effect": "read", "index": 0,
             "start_within_ms": 60_000, "timeout_ms": 5_000,

@@ -4,10 +4,10 @@
 
 use crate::event_type::EventType;
 use crate::{
-    AdapterUnread, DeadLetter, Event, IncomingRequest, InferenceChunk, InferenceRequest,
-    InferenceResponse, MemoryRecall, MemoryRecalled, NotifyDeliver, OrchestratorEpoch, OscReceived,
-    OscSent, Payload, ProcessedRequest, RawEvent, RunCancel, RunStarted, RunTimeout, StoredSubject,
-    Timestamp, Token, ToolApproval, ToolExecute, ToolResult,
+    AdapterUnread, DeadLetter, EmbedRequest, EmbedResponse, Event, IncomingRequest, InferenceChunk,
+    InferenceRequest, InferenceResponse, MemoryRecall, MemoryRecalled, NotifyDeliver,
+    OrchestratorEpoch, OscReceived, OscSent, Payload, ProcessedRequest, RawEvent, RunCancel,
+    RunStarted, RunTimeout, StoredSubject, Timestamp, Token, ToolApproval, ToolExecute, ToolResult,
 };
 
 /// An event that can be read can be written and read again, with the same bytes each time.
@@ -36,6 +36,8 @@ fn typed(kind: EventType, data: &[u8]) {
         EventType::InferenceRequest => survives::<InferenceRequest>(data),
         EventType::InferenceResponse => survives::<InferenceResponse>(data),
         EventType::InferenceChunk => survives::<InferenceChunk>(data),
+        EventType::InferenceEmbed => survives::<EmbedRequest>(data),
+        EventType::InferenceEmbedded => survives::<EmbedResponse>(data),
         EventType::ToolsExecute => survives::<ToolExecute>(data),
         EventType::ToolsResults => survives::<ToolResult>(data),
         EventType::OrchestratorEpoch => survives::<OrchestratorEpoch>(data),

@@ -1,12 +1,12 @@
-use std::num::NonZeroU32;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::attachment::Attachment;
 use crate::envelope::Payload;
 use crate::event_type::EventType;
+use crate::message::{Message, NativeTurn};
+use crate::sampling::{AttemptLimits, Sampling};
+use crate::spending::{Attempt, Consensus, Cost, KeyOwner, Route, Usage};
 use crate::tool::ToolSpec;
 
 /// A model call that somebody wants made.
@@ -14,7 +14,7 @@ use crate::tool::ToolSpec;
 /// Published by the orchestrator, answered by [`InferenceResponse`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InferenceRequest {
-    /// `default`, or `provider/model`.
+    /// `default`, `auto`, an alias of the settings, or `provider/model`.
     pub model: String,
     /// Conversation, oldest message first.
     pub messages: Vec<Message>,
@@ -22,6 +22,9 @@ pub struct InferenceRequest {
     pub tools: Vec<ToolSpec>,
     #[serde(default)]
     pub sampling: Sampling,
+    /// The most that this call may use; what is absent is the provider's setting.
+    #[serde(default, skip_serializing_if = "AttemptLimits::is_unlimited")]
+    pub limits: AttemptLimits,
     /// Which model call of the run this is, from 1.
     pub number: u32,
     /// The call may not start later than this after it was stored.
@@ -35,81 +38,6 @@ impl Payload for InferenceRequest {
     const SCHEMA: u16 = 1;
 }
 
-/// How the model picks its words; what is absent is the provider's default.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Sampling {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_output_tokens: Option<NonZeroU32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<f64>,
-}
-
-/// One message of a conversation with a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Message {
-    pub role: Role,
-    pub parts: Vec<Part>,
-}
-
-impl Message {
-    /// A message of one text.
-    #[must_use]
-    pub fn text(role: Role, text: impl Into<String>) -> Self {
-        Self { role, parts: vec![Part::Text { text: text.into() }] }
-    }
-
-    /// All its text, joined.
-    #[must_use]
-    pub fn joined_text(&self) -> String {
-        let texts = self.parts.iter().filter_map(|part| match part {
-            Part::Text { text } => Some(text.as_str()),
-            Part::Attachment { .. } | Part::ToolCall { .. } | Part::ToolResult { .. } => None,
-        });
-        texts.collect()
-    }
-}
-
-/// Whose message it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-    Tool,
-}
-
-/// A piece of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Part {
-    Text {
-        text: String,
-    },
-    /// A file that the speaker sent along.
-    Attachment {
-        attachment: Attachment,
-    },
-    ToolCall {
-        /// Id of the `tools.execute`, or of the question whether it may be called.
-        call: Uuid,
-        /// The id that the provider gave, which it wants to see again.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        provider_id: Option<String>,
-        tool: String,
-        /// JSON text, as the model wrote it.
-        arguments: String,
-    },
-    ToolResult {
-        call: Uuid,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        provider_id: Option<String>,
-        tool: String,
-        text: String,
-        is_error: bool,
-    },
-}
-
 /// What came of a model call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InferenceResponse {
@@ -120,6 +48,39 @@ pub struct InferenceResponse {
     pub outcome: InferenceOutcome,
     /// From the start of the call to its end.
     pub duration_ms: u64,
+    /// What the whole call costs: all attempts that a provider charges for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// Whose key paid for the answer; `None` where no key is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyOwner>,
+    /// Every attempt in order, the one that answered last; also those of workers that were killed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// Why this model was chosen, when the request left it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
+    /// How far several samples agreed, when several were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consensus: Option<Consensus>,
+}
+
+impl InferenceResponse {
+    /// A response without the bookkeeping of attempts.
+    #[must_use]
+    pub fn of(call: Uuid, model: String, outcome: InferenceOutcome, duration_ms: u64) -> Self {
+        Self {
+            call,
+            model,
+            outcome,
+            duration_ms,
+            cost: None,
+            key: None,
+            attempts: Vec::new(),
+            route: None,
+            consensus: None,
+        }
+    }
 }
 
 impl Payload for InferenceResponse {
@@ -131,7 +92,15 @@ impl Payload for InferenceResponse {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum InferenceOutcome {
-    Completed { text: String, tool_calls: Vec<RequestedCall>, finish: Finish, usage: Usage },
+    Completed {
+        text: String,
+        tool_calls: Vec<RequestedCall>,
+        finish: Finish,
+        usage: Usage,
+        /// The answer as the provider wrote it, where text and calls do not say all of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<NativeTurn>,
+    },
     Failed(InferenceError),
     Cancelled,
 }
@@ -142,6 +111,16 @@ pub struct InferenceError {
     /// Bounded, snake case.
     pub code: String,
     pub message: String,
+    /// When it may work again, as far as the provider said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl InferenceError {
+    #[must_use]
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), retry_after_ms: None }
+    }
 }
 
 /// A tool call that a model asks for.
@@ -177,14 +156,6 @@ impl Finish {
     }
 }
 
-/// Tokens of one model call.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Usage {
-    /// Cached tokens included.
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-}
-
 /// A piece of an answer while it is being made.
 ///
 /// Live only: whoever misses one finds the whole text in [`InferenceResponse`].
@@ -206,6 +177,14 @@ impl Payload for InferenceChunk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ChunkDelta {
+    /// An attempt begins: this `provider/model` is asked now.
+    Begin { model: String },
+    /// What the model thinks before it speaks; shown, never stored.
+    Reasoning {
+        /// Unicode scalar values of this call's reasoning before this piece.
+        offset: u64,
+        text: String,
+    },
     Text {
         /// Unicode scalar values of this call's text before this piece.
         offset: u64,

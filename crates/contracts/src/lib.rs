@@ -8,6 +8,7 @@ mod agent;
 mod attachment;
 mod dead;
 mod digest;
+mod embedding;
 mod envelope;
 mod event_type;
 mod examples;
@@ -17,13 +18,16 @@ pub mod fuzzing;
 mod ids;
 mod inference;
 mod memory;
+mod message;
 mod metadata;
 mod notify;
 mod orchestrator;
 mod osc;
 mod request;
 mod run;
+mod sampling;
 pub mod schema;
+mod spending;
 mod subject;
 mod timestamp;
 mod token;
@@ -34,20 +38,24 @@ pub use agent::{AgentDefinition, AgentSnapshot, Approvals, Budget, CallLimits, O
 pub use attachment::{Attachment, AttachmentKind};
 pub use dead::DeadLetter;
 pub use digest::{sha256_hex, sha256_hex_of};
+pub use embedding::{EmbedOutcome, EmbedRequest, EmbedResponse, Vectors};
 pub use envelope::{DecodeError, Event, Open, Payload, RawEvent};
 pub use event_type::EventType;
 pub use ids::{LOCAL_TENANT, TenantId, command_id, derived_id, edge_id, span_id, traceparent};
 pub use inference::{
     ChunkDelta, Finish, InferenceChunk, InferenceError, InferenceOutcome, InferenceRequest,
-    InferenceResponse, Message, Part, RequestedCall, Role, Sampling, Usage,
+    InferenceResponse, RequestedCall,
 };
 pub use memory::{MemoryRecall, MemoryRecalled, RecalledTurn};
+pub use message::{Message, NativeTurn, Part, Role};
 pub use metadata::Metadata;
 pub use notify::{Decision, Notice, NotifyDeliver, ToolApproval};
 pub use orchestrator::OrchestratorEpoch;
 pub use osc::{OscArgument, OscMessage, OscReceived, OscSent};
 pub use request::{IncomingRequest, Outcome, ProcessedRequest, RequestKind, RunUsage};
 pub use run::{CancelScope, RunCancel, RunConfiguration, RunStarted, RunTimeout, TimeoutScope};
+pub use sampling::{AttemptLimits, Effort, ResponseFormat, Sampling, ToolChoice};
+pub use spending::{Attempt, Consensus, Cost, KeyOwner, Route, Usage};
 pub use subject::{
     PARTITIONS, Partition, Pattern, StoredSubject, Subject, SubjectError, epoch_subject,
 };

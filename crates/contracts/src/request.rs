@@ -5,7 +5,8 @@ use uuid::Uuid;
 use crate::attachment::Attachment;
 use crate::envelope::Payload;
 use crate::event_type::EventType;
-use crate::inference::Message;
+use crate::message::Message;
+use crate::sampling::Sampling;
 use crate::tool::ToolSpec;
 
 /// Somebody says something to an agent.
@@ -33,6 +34,9 @@ pub struct IncomingRequest {
     /// What the place adds to the agent's instructions: a persona, the state of a game.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    /// How the model picks its words, before what the agent says.
+    #[serde(default, skip_serializing_if = "Sampling::is_default")]
+    pub sampling: Sampling,
     #[serde(default, skip_serializing_if = "RequestKind::is_turn")]
     pub kind: RequestKind,
 }
@@ -48,6 +52,7 @@ impl IncomingRequest {
             attachments: Vec::new(),
             client_tools: Vec::new(),
             instructions: None,
+            sampling: Sampling::default(),
             kind: RequestKind::Turn,
         }
     }
@@ -168,4 +173,12 @@ pub struct RunUsage {
     pub tool_calls: u32,
     pub input_tokens: u64,
     pub output_tokens: u64,
+    /// Of all model calls whose price is known, in millionths of a US dollar.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cost_microusd: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

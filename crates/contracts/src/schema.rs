@@ -7,10 +7,10 @@ use crate::envelope::{Event, Payload, RawEvent};
 use crate::event_type::EventType;
 use crate::examples;
 use crate::{
-    AdapterUnread, DeadLetter, IncomingRequest, InferenceChunk, InferenceRequest,
-    InferenceResponse, MemoryRecall, MemoryRecalled, NotifyDeliver, OrchestratorEpoch, OscReceived,
-    OscSent, ProcessedRequest, RunCancel, RunStarted, RunTimeout, ToolApproval, ToolExecute,
-    ToolResult,
+    AdapterUnread, DeadLetter, EmbedRequest, EmbedResponse, IncomingRequest, InferenceChunk,
+    InferenceRequest, InferenceResponse, MemoryRecall, MemoryRecalled, NotifyDeliver,
+    OrchestratorEpoch, OscReceived, OscSent, ProcessedRequest, RunCancel, RunStarted, RunTimeout,
+    ToolApproval, ToolExecute, ToolResult,
 };
 
 /// All generated files: path inside `schemas/`, and text.
@@ -40,6 +40,8 @@ pub fn events() -> Vec<(EventType, Value)> {
         event::<InferenceRequest>(),
         event::<InferenceResponse>(),
         event::<InferenceChunk>(),
+        event::<EmbedRequest>(),
+        event::<EmbedResponse>(),
         event::<ToolExecute>(),
         event::<ToolResult>(),
         event::<ToolApproval>(),

@@ -1,7 +1,7 @@
 //! The tool calls of a run: asked for, allowed by a person where that is needed, and observed.
 
 use nexus_contracts::{
-    AgentSnapshot, Attachment, Decision, Effect, Message, Notice, NotifyDeliver, Part,
+    AgentSnapshot, Attachment, Decision, Effect, Message, NativeTurn, Notice, NotifyDeliver, Part,
     RequestedCall, Role, ToolApproval, ToolExecute, ToolOutcome, ToolSpec, sha256_hex,
 };
 use uuid::Uuid;
@@ -29,6 +29,7 @@ pub(crate) fn act(
     run: &mut Run,
     text: &str,
     asked: &[RequestedCall],
+    turn: Option<&NativeTurn>,
     issuer: &mut Issuer<'_>,
 ) -> Flow {
     let Some(agent) = run.agent.clone() else {
@@ -42,7 +43,8 @@ pub(crate) fn act(
         return fail(run, "budget_tool_calls", text, issuer);
     }
     run.usage.tool_calls = wanted;
-    let mut parts = Vec::with_capacity(asked.len() + 1);
+    let mut parts = Vec::with_capacity(asked.len() + 2);
+    parts.extend(turn.map(|turn| Part::Native { turn: turn.clone() }));
     if !text.is_empty() {
         parts.push(Part::Text { text: text.to_owned() });
     }

@@ -47,6 +47,8 @@ impl InputEvent {
             EventType::MemoryRecall
             | EventType::InferenceRequest
             | EventType::InferenceChunk
+            | EventType::InferenceEmbed
+            | EventType::InferenceEmbedded
             | EventType::ToolsExecute
             | EventType::NotifyDeliver
             | EventType::AdaptersUnread

@@ -1,9 +1,9 @@
 //! One run, from its start to its one final reply.
 
 use nexus_contracts::{
-    AgentSnapshot, Finish, IncomingRequest, InferenceOutcome, InferenceRequest, InferenceResponse,
-    MemoryRecall, MemoryRecalled, Outcome, ProcessedRequest, RunConfiguration, RunStarted,
-    Sampling, TimeoutScope, ToolOutcome, Usage,
+    AgentDefinition, AgentSnapshot, Finish, IncomingRequest, InferenceOutcome, InferenceRequest,
+    InferenceResponse, MemoryRecall, MemoryRecalled, Outcome, ProcessedRequest, RunConfiguration,
+    RunStarted, TimeoutScope, ToolChoice, ToolOutcome, ToolSpec, Usage,
 };
 
 use crate::MAX_COMMAND_BYTES;
@@ -111,13 +111,15 @@ pub(crate) fn responded(
     }
     run.begin_step(bytes);
     run.model = Some(response.model.clone());
+    let cost = response.cost.as_ref().map_or(0, |cost| cost.microusd);
+    run.usage.cost_microusd = run.usage.cost_microusd.saturating_add(cost);
     match &response.outcome {
-        InferenceOutcome::Completed { text, tool_calls, finish, usage } => {
+        InferenceOutcome::Completed { text, tool_calls, finish, usage, turn } => {
             count(run, *usage);
             if tool_calls.is_empty() {
                 answer(run, text, *finish, issuer)
             } else {
-                act(run, text, tool_calls, issuer)
+                act(run, text, tool_calls, turn.as_ref(), issuer)
             }
         }
         InferenceOutcome::Failed(error) => fail(run, &error.code, error.message.clone(), issuer),
@@ -225,16 +227,11 @@ pub(crate) fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
         let text = format!("The request needs more than {} tokens.", budget.tokens);
         return fail(run, "budget_tokens", text, issuer);
     }
-    let model = run.request.payload.model.clone();
-    let mut request = InferenceRequest {
-        model: model.unwrap_or_else(|| agent.definition.model.clone()),
-        messages: Vec::new(),
-        tools: agent.tools.clone(),
-        sampling: Sampling::default(),
-        number: run.usage.model_calls + 1,
-        start_within_ms: limits.start_within_ms,
-        timeout_ms: limits.inference_ms,
-    };
+    if let Some(most) = budget.cost_microusd.filter(|most| run.usage.cost_microusd >= *most) {
+        let text = format!("The request costs more than {most} millionths of a US dollar.");
+        return fail(run, "budget_cost", text, issuer);
+    }
+    let mut request = question(run, &agent.definition, agent.tools.clone());
     hear_steering(run, issuer);
     loop {
         request.messages.clone_from(&run.messages);
@@ -248,6 +245,26 @@ pub(crate) fn think(run: &mut Run, issuer: &mut Issuer<'_>) -> Flow {
             let text = "The conversation is too long for one model call.".to_owned();
             return fail(run, "context_too_long", text, issuer);
         }
+    }
+}
+
+/// A model call, still without its messages.
+fn question(run: &Run, agent: &AgentDefinition, tools: Vec<ToolSpec>) -> InferenceRequest {
+    let asked = &run.request.payload;
+    let mut sampling = asked.sampling.clone().over(agent.sampling.clone());
+    if run.usage.model_calls > 0 && sampling.tool_choice != Some(ToolChoice::None) {
+        // A model that has to call a tool each time would never answer.
+        sampling.tool_choice = None;
+    }
+    InferenceRequest {
+        model: asked.model.clone().unwrap_or_else(|| agent.model.clone()),
+        messages: Vec::new(),
+        tools,
+        sampling,
+        limits: agent.attempts,
+        number: run.usage.model_calls + 1,
+        start_within_ms: agent.limits.start_within_ms,
+        timeout_ms: agent.limits.inference_ms,
     }
 }
 

@@ -202,6 +202,8 @@ fn is_decision(event: &Recorded) -> bool {
         | EventType::MemoryRecalled
         | EventType::InferenceResponse
         | EventType::InferenceChunk
+        | EventType::InferenceEmbed
+        | EventType::InferenceEmbedded
         | EventType::ToolsResults
         | EventType::ToolsApproval
         | EventType::AdaptersUnread

@@ -28,8 +28,8 @@ impl Item {
         match self {
             Self::Event(message) => message.bytes.len(),
             Self::Chunk(chunk) => match &chunk.payload.delta {
-                ChunkDelta::Text { text, .. } => text.len(),
-                ChunkDelta::Reset => 0,
+                ChunkDelta::Text { text, .. } | ChunkDelta::Reasoning { text, .. } => text.len(),
+                ChunkDelta::Reset | ChunkDelta::Begin { .. } => 0,
             },
         }
     }

@@ -64,6 +64,8 @@ pub(crate) fn of(kind: EventType, bytes: &[u8]) -> Result<Value, DecodeError> {
         | EventType::OscSent
         | EventType::MemoryRecall
         | EventType::InferenceChunk
+        | EventType::InferenceEmbed
+        | EventType::InferenceEmbedded
         | EventType::OrchestratorEpoch
         | EventType::DeadLetter => json!({}),
     })

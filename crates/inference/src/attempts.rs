@@ -96,7 +96,9 @@ impl Tried {
                 Class::QuotaExhausted
                 | Class::Timeout
                 | Class::Auth
+                | Class::NoKey
                 | Class::Invalid
+                | Class::ContextLength
                 | Class::ContentFilter => None,
             };
         }
@@ -120,7 +122,12 @@ impl Tried {
             }
             // The same route would take as long again.
             Class::Timeout => None,
-            Class::QuotaExhausted | Class::Auth | Class::Invalid | Class::ContentFilter => None,
+            Class::QuotaExhausted
+            | Class::Auth
+            | Class::NoKey
+            | Class::Invalid
+            | Class::ContextLength
+            | Class::ContentFilter => None,
         }
     }
 }

@@ -1,14 +1,25 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use nexus_contracts::{Finish, InferenceRequest, RequestedCall, Usage};
+use nexus_contracts::{Finish, InferenceRequest, NativeTurn, RequestedCall, Usage};
+
+use crate::credential::Credential;
+use crate::files::Files;
+use crate::settings::Patience;
 
 /// What a provider is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
+    /// `provider/model`: it is shown its own earlier turns as it wrote them.
+    pub(crate) full_name: &'a str,
     /// The provider's own name of the model.
     pub(crate) model: &'a str,
+    /// As this model takes it.
     pub(crate) request: &'a InferenceRequest,
+    /// What the attachments hold.
+    pub(crate) files: &'a Files,
+    pub(crate) credential: &'a Credential,
+    pub(crate) patience: Patience,
 }
 
 /// A whole answer.
@@ -17,13 +28,40 @@ pub(crate) struct Completion {
     pub(crate) text: String,
     pub(crate) tool_calls: Vec<RequestedCall>,
     pub(crate) finish: Finish,
-    pub(crate) usage: Usage,
+    /// `None` when the provider does not say.
+    pub(crate) usage: Option<Usage>,
+    /// Where text and calls do not say all that it wrote.
+    pub(crate) turn: Option<NativeTurn>,
+    /// In millionths of a US dollar, where the provider says what it charges.
+    pub(crate) cost_microusd: Option<u64>,
+    /// The id under which the provider's support finds it.
+    pub(crate) provider_request_id: Option<String>,
+}
+
+/// Texts that a provider is to turn into vectors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EmbedCall<'a> {
+    /// The provider's own name of the model.
+    pub(crate) model: &'a str,
+    pub(crate) inputs: &'a [String],
+    pub(crate) dimensions: Option<u32>,
+    pub(crate) credential: &'a Credential,
+    pub(crate) patience: Patience,
+}
+
+/// Vectors in the order of the texts, all of one length.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Embedding {
+    pub(crate) vectors: Vec<Vec<f32>>,
+    pub(crate) usage: Option<Usage>,
 }
 
 /// A part of an answer, as it comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
     Text(&'a str),
+    /// Thought, not said: the answer has begun.
+    Reasoning(&'a str),
     /// Some part of a tool call: nothing to show, but the answer has begun.
     ToolCall,
 }
@@ -45,14 +83,17 @@ pub(crate) trait Provider: Send + Sync {
         sink: &'a mut dyn Sink,
     ) -> BoxFuture<'a, Result<Completion, CallError>>;
 
-    /// The models that the provider says it has.
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<String>, CallError>>;
+    /// Turns texts into vectors.
+    fn embed<'a>(&'a self, call: EmbedCall<'a>) -> BoxFuture<'a, Result<Embedding, CallError>>;
+
+    /// The models that the provider says it has. Free of charge: also the test of a key.
+    fn discover<'a>(
+        &'a self,
+        credential: &'a Credential,
+    ) -> BoxFuture<'a, Result<Vec<String>, CallError>>;
 
     /// Where it is, for people: a host, or what stands for one.
     fn place(&self) -> &str;
-
-    /// Name of the secret that it needs and that is not there.
-    fn missing_secret(&self) -> Option<&str>;
 }
 
 /// What kind of failure it is, which decides what to do about it.
@@ -65,8 +106,13 @@ pub(crate) enum Class {
     Transport,
     /// The answer ended without an end.
     Truncated,
+    /// The provider does not know the key, or the key may not do this.
     Auth,
+    /// Nobody who may be asked has a key; the provider was not asked.
+    NoKey,
     Invalid,
+    /// The request has more tokens than the model takes.
+    ContextLength,
     ContentFilter,
 }
 
@@ -81,7 +127,9 @@ impl Class {
             Self::Transport => "transport",
             Self::Truncated => "truncated",
             Self::Auth => "auth",
+            Self::NoKey => "no_key",
             Self::Invalid => "invalid",
+            Self::ContextLength => "context_length",
             Self::ContentFilter => "content_filter",
         }
     }
@@ -101,6 +149,11 @@ pub(crate) struct CallError {
     pub(crate) message: String,
     /// When the provider wants to be asked again.
     pub(crate) retry_after: Option<Duration>,
+    /// Of an answer that was an error from its beginning.
+    pub(crate) status: Option<u16>,
+    pub(crate) provider_request_id: Option<String>,
+    /// What the provider charges for all the same.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl CallError {
@@ -108,7 +161,14 @@ impl CallError {
         let raw: String = message.chars().take(MAX_RAW).collect();
         let message = raw.split(|c: char| c.is_whitespace() || c.is_control());
         let message = message.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-        Self { class, message, retry_after: None }
+        Self {
+            class,
+            message,
+            retry_after: None,
+            status: None,
+            provider_request_id: None,
+            usage: None,
+        }
     }
 
     /// This error without a secret that the provider may have repeated, and short.

@@ -146,8 +146,8 @@ mod tests {
     fn provider_that_nobody_ranked_comes_before_the_demo() {
         let offers = vec![offer("demo", &["demo"], true), offer("groq", &["g"], true)];
         assert_eq!(resolve("default", None, offers), some("groq/g"));
-        let offers = vec![offer("llamacpp", &["l"], true), offer("groq", &["g"], true)];
-        assert_eq!(resolve("default", None, offers), some("llamacpp/l"));
+        let offers = vec![offer("local", &["l"], true), offer("groq", &["g"], true)];
+        assert_eq!(resolve("default", None, offers), some("local/l"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             default_model: None,
-            prefer: ["openai", "ollama", "llamacpp", "demo"].map(str::to_owned).to_vec(),
+            prefer: ["openai", "ollama", "local", "demo"].map(str::to_owned).to_vec(),
             max_in_flight: NonZeroUsize::MIN.saturating_add(255),
             coalesce: Duration::from_millis(25),
             coalesce_bytes: NonZeroUsize::MIN.saturating_add(2047),

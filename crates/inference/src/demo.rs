@@ -6,7 +6,10 @@ mod wish;
 use futures_util::future::BoxFuture;
 use nexus_contracts::{Finish, Message, Usage};
 
-use crate::call::{Call, CallError, Completion, Piece, Provider, Sink};
+use crate::call::{
+    Call, CallError, Class, Completion, EmbedCall, Embedding, Piece, Provider, Sink,
+};
+use crate::credential::Credential;
 
 /// Answers by a handful of rules, with tools where they fit.
 #[derive(Debug, Clone, Copy)]
@@ -21,16 +24,20 @@ impl Provider for Demo {
         Box::pin(async move { Ok(complete(call, sink)) })
     }
 
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<String>, CallError>> {
+    fn embed<'a>(&'a self, _call: EmbedCall<'a>) -> BoxFuture<'a, Result<Embedding, CallError>> {
+        let message = "the demo makes no embeddings; choose a model that does";
+        Box::pin(async move { Err(CallError::new(Class::Invalid, message)) })
+    }
+
+    fn discover<'a>(
+        &'a self,
+        _credential: &'a Credential,
+    ) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 
     fn place(&self) -> &str {
         "this machine"
-    }
-
-    fn missing_secret(&self) -> Option<&str> {
-        None
     }
 }
 
@@ -43,8 +50,16 @@ fn complete(call: Call<'_>, sink: &mut dyn Sink) -> Completion {
     let asked =
         call.request.messages.iter().map(Message::joined_text).map(|text| words(&text)).sum();
     let called: u64 = answer.tool_calls.iter().map(|call| words(&call.arguments)).sum();
-    let usage = Usage { input_tokens: asked, output_tokens: words(&answer.text) + called };
-    Completion { text: answer.text, tool_calls: answer.tool_calls, finish, usage }
+    let usage = Usage::of(asked, words(&answer.text) + called);
+    Completion {
+        text: answer.text,
+        tool_calls: answer.tool_calls,
+        finish,
+        usage: Some(usage),
+        turn: None,
+        cost_microusd: None,
+        provider_request_id: None,
+    }
 }
 
 /// Words stand for tokens.

@@ -10,7 +10,7 @@ pub(crate) fn outcome(provider: &str, place: &str, error: &CallError) -> Inferen
 }
 
 pub(crate) fn failed(code: &str, message: String) -> InferenceOutcome {
-    InferenceOutcome::Failed(InferenceError { code: code.to_owned(), message })
+    InferenceOutcome::Failed(InferenceError::new(code, message))
 }
 
 /// Which provider, what happened, what to do.
@@ -41,7 +41,13 @@ fn explain(provider: &str, place: &str, error: &CallError) -> String {
         Class::Auth => {
             format!("{who} does not let us in ({said}). Check its key, then restart Nexus.")
         }
+        Class::NoKey => format!(
+            "No key for {provider} is configured ({said}). Provide your own key or request operator access."
+        ),
         Class::Invalid => format!("{who} refused the request ({said})."),
+        Class::ContextLength => {
+            format!("The request is too long for the model of {provider} ({said}).")
+        }
         Class::ContentFilter => {
             format!("{who} declines to answer this: its content filter says no ({said}).")
         }

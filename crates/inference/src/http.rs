@@ -8,14 +8,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, RequestBuilder, Response};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sse_stream::SseByteStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use crate::Secrets;
-use crate::call::{Call, CallError, Class, Completion, Provider, Sink};
-use crate::settings::{Endpoint, Patience};
+use crate::call::{Call, CallError, Class, Completion, EmbedCall, Embedding, Provider, Sink};
+use crate::credential::Credential;
+use crate::settings::Patience;
 use crate::wire::{Codec, Decoder, Event, Progress};
 
 /// Most bytes of an answer; far above what an event can hold.
@@ -49,19 +49,10 @@ pub(crate) struct HttpProvider {
     codec: Box<dyn Codec>,
     base: String,
     place: String,
-    patience: Patience,
-    key_name: Option<String>,
-    secrets: Secrets,
 }
 
 impl HttpProvider {
-    pub(crate) fn new(
-        client: Client,
-        codec: Box<dyn Codec>,
-        endpoint: &Endpoint,
-        address: &Url,
-        secrets: Secrets,
-    ) -> Self {
+    pub(crate) fn new(client: Client, codec: Box<dyn Codec>, address: &Url) -> Self {
         let host = address.host_str().unwrap_or_default();
         let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
         Self {
@@ -69,57 +60,45 @@ impl HttpProvider {
             codec,
             base: address.as_str().trim_end_matches('/').to_owned(),
             place: format!("{host}{port}"),
-            patience: endpoint.patience(address),
-            key_name: endpoint.api_key_env.clone(),
-            secrets,
         }
     }
 
-    /// The key, or the failure that a call without it is.
-    fn key(&self) -> Result<Option<SecretString>, CallError> {
-        let Some(name) = &self.key_name else {
-            return Ok(None);
-        };
-        let missing =
-            || CallError::new(Class::Auth, &format!("there is no key: {name} is not set"));
-        (self.secrets)(name).ok_or_else(missing).map(Some)
-    }
-
     async fn ask(&self, call: Call<'_>, sink: &mut dyn Sink) -> Result<Completion, CallError> {
-        let key = self.key()?;
-        let key = key.as_ref().map(ExposeSecret::expose_secret);
+        let key = call.credential.secret.as_ref().map(ExposeSecret::expose_secret);
         let request = self.client.post(format!("{}{}", self.base, self.codec.path(call)));
         let request = request.headers(self.codec.headers(key)).body(self.codec.body(call));
-        self.answer(request, sink).await.map_err(|error| error.presentable(key))
+        self.answer(request, call.patience, sink).await.map_err(|error| error.presentable(key))
     }
 
     async fn answer(
         &self,
         request: RequestBuilder,
+        patience: Patience,
         sink: &mut dyn Sink,
     ) -> Result<Completion, CallError> {
-        let first_byte = Instant::now() + self.patience.first_byte;
-        let response = self.send(request, first_byte).await?;
+        let first_byte = Instant::now() + patience.first_byte;
+        let response = self.send(request, first_byte, patience).await?;
         let mut decoder = self.codec.decoder();
         if is_json(&response) {
             let body = timeout_at(first_byte, read(response, MAX_ANSWER))
                 .await
-                .map_err(|_| self.silent())??;
+                .map_err(|_| silent(patience))??;
             let data = String::from_utf8_lossy(&body);
             decoder.event(Event { name: None, data: &data }, sink)?;
             return decoder.end();
         }
-        self.stream(response, decoder, first_byte, sink).await
+        self.stream(response, decoder, patience, first_byte, sink).await
     }
 
     async fn stream(
         &self,
         response: Response,
         mut decoder: Box<dyn Decoder>,
+        patience: Patience,
         first_byte: Instant,
         sink: &mut dyn Sink,
     ) -> Result<Completion, CallError> {
-        let mut events = Box::pin(SseByteStream::new(pieces(response, self.patience)));
+        let mut events = Box::pin(SseByteStream::new(pieces(response, patience)));
         let mut began = false;
         let mut progress = Progress::More;
         loop {
@@ -128,7 +107,7 @@ impl HttpProvider {
                 Progress::Finished => timeout(AFTER_FINISH, events.next()).await.unwrap_or(None),
                 Progress::More if began => events.next().await,
                 Progress::More => {
-                    timeout_at(first_byte, events.next()).await.map_err(|_| self.silent())?
+                    timeout_at(first_byte, events.next()).await.map_err(|_| silent(patience))?
                 }
             };
             match next {
@@ -148,8 +127,13 @@ impl HttpProvider {
     }
 
     /// Sends a request; an error status is an error.
-    async fn send(&self, request: RequestBuilder, until: Instant) -> Result<Response, CallError> {
-        let sent = timeout_at(until, request.send()).await.map_err(|_| self.silent())?;
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        until: Instant,
+        patience: Patience,
+    ) -> Result<Response, CallError> {
+        let sent = timeout_at(until, request.send()).await.map_err(|_| silent(patience))?;
         let response = sent.map_err(|error| CallError::new(Class::Transport, &reason(error)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
@@ -157,15 +141,15 @@ impl HttpProvider {
         }
         // What cannot be read of a refusal is not worth another error.
         let body =
-            timeout(self.patience.idle.min(Duration::from_secs(5)), read(response, MAX_BODY)).await;
+            timeout(patience.idle.min(Duration::from_secs(5)), read(response, MAX_BODY)).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
         Err(self.codec.refusal(status, &headers, &body))
     }
+}
 
-    fn silent(&self) -> CallError {
-        let message = format!("nothing came within {} s", self.patience.first_byte.as_secs_f32());
-        CallError::new(Class::Timeout, &message)
-    }
+fn silent(patience: Patience) -> CallError {
+    let message = format!("nothing came within {} s", patience.first_byte.as_secs_f32());
+    CallError::new(Class::Timeout, &message)
 }
 
 impl Provider for HttpProvider {
@@ -177,17 +161,25 @@ impl Provider for HttpProvider {
         Box::pin(self.ask(call, sink))
     }
 
-    fn discover(&self) -> BoxFuture<'_, Result<Vec<String>, CallError>> {
-        Box::pin(async {
-            let key = self.key()?;
-            let key = key.as_ref().map(ExposeSecret::expose_secret);
+    fn embed<'a>(&'a self, _call: EmbedCall<'a>) -> BoxFuture<'a, Result<Embedding, CallError>> {
+        let message = "it is not asked for embeddings";
+        Box::pin(async move { Err(CallError::new(Class::Invalid, message)) })
+    }
+
+    fn discover<'a>(
+        &'a self,
+        credential: &'a Credential,
+    ) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
+        Box::pin(async move {
+            let patience = Patience { first_byte: DISCOVERY, idle: DISCOVERY };
+            let key = credential.secret.as_ref().map(ExposeSecret::expose_secret);
             let request = self.client.get(format!("{}{}", self.base, self.codec.models_path()));
             let listed = async {
                 let request = request.headers(self.codec.headers(key));
-                let response = self.send(request, Instant::now() + DISCOVERY).await?;
+                let response = self.send(request, Instant::now() + DISCOVERY, patience).await?;
                 let body = timeout(DISCOVERY, read(response, MAX_BODY))
                     .await
-                    .map_err(|_| self.silent())??;
+                    .map_err(|_| silent(patience))??;
                 self.codec.models(&body)
             };
             listed.await.map_err(|error: CallError| error.presentable(key))
@@ -196,11 +188,6 @@ impl Provider for HttpProvider {
 
     fn place(&self) -> &str {
         &self.place
-    }
-
-    fn missing_secret(&self) -> Option<&str> {
-        let name = self.key_name.as_deref()?;
-        (self.secrets)(name).is_none().then_some(name)
     }
 }
 

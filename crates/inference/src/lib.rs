@@ -15,13 +15,18 @@ mod attempts;
 mod call;
 mod choice;
 mod config;
+mod credential;
 mod demo;
 mod error;
 mod failure;
+mod files;
+mod fit;
 mod flights;
 mod http;
 mod live;
+mod models;
 mod providers;
+mod routing;
 mod settings;
 mod wire;
 mod worker;
@@ -32,8 +37,8 @@ use secrecy::SecretString;
 
 pub use config::Config;
 pub use error::Error;
-pub use settings::{DemoSettings, Endpoint, ProviderSettings};
-pub use worker::Inference;
+pub use settings::{DemoSettings, Endpoint, ProviderSettings, RateLimits};
+pub use worker::{Inference, Resources};
 
 /// Finds a secret by its name, for example `OPENAI_API_KEY`; asked at each call.
 pub type Secrets = Arc<dyn Fn(&str) -> Option<SecretString> + Send + Sync>;

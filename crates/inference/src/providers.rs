@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
+use nexus_contracts::InferenceRequest;
 use reqwest::Client;
 use tokio::sync::Notify;
 
-use crate::call::{Class, Provider};
+use crate::call::{CallError, Class, Provider};
 use crate::choice::{Choice, Offer, Preference, available};
 use crate::config::Config;
+use crate::credential::{Credential, Wallet};
 use crate::demo::Demo;
 use crate::http::HttpProvider;
-use crate::settings::{Endpoint, ProviderSettings};
+use crate::routing::{self, Plan};
+use crate::settings::{Endpoint, Patience, ProviderSettings};
 use crate::wire::openai_chat::OpenAiChat;
-use crate::{Error, Secrets, http};
+use crate::{Error, http};
 
 /// Setting with the models that can be asked, for whoever shows a choice.
 const MODEL_LIST: &str = "model.list";
@@ -38,7 +41,7 @@ pub(crate) struct Providers {
     bus: Bus,
     config: Config,
     client: Client,
-    secrets: Secrets,
+    wallet: Wallet,
     catalog: Catalog<ProviderSettings>,
     entries: RwLock<Arc<BTreeMap<String, Entry>>>,
     /// There is a reason to look at the providers again.
@@ -50,12 +53,12 @@ impl Providers {
     pub(crate) async fn open(
         bus: &Bus,
         config: Config,
-        secrets: Secrets,
+        wallet: Wallet,
         catalog: Catalog<ProviderSettings>,
     ) -> Result<Self, Error> {
         let client = http::client().map_err(Error::Client)?;
         let (bus, entries) = (bus.clone(), RwLock::default());
-        let this = Self { bus, config, client, secrets, catalog, entries, look: Notify::new() };
+        let this = Self { bus, config, client, wallet, catalog, entries, look: Notify::new() };
         this.reload();
         this.discover().await;
         this.publish().await;
@@ -90,12 +93,23 @@ impl Providers {
         }
     }
 
-    /// The provider and the model that a request's `model` means.
-    pub(crate) fn resolve(&self, model: &str) -> Option<(Choice, Arc<dyn Provider>)> {
-        let entries = self.entries();
-        let choice = self.preference().resolve(model, &self.offers(&entries))?;
-        let provider = Arc::clone(&entries.get(&choice.provider)?.provider);
-        Some((choice, provider))
+    /// What is asked for a request, best first; `None` when its model means nothing that is there.
+    pub(crate) fn plan(&self, request: &InferenceRequest) -> Option<Plan> {
+        routing::plan(request, self.preference(), &self.offers(&self.entries()))
+    }
+
+    /// A provider with its settings, as they are now.
+    pub(crate) fn entry(&self, provider: &str) -> Option<Entry> {
+        self.entries().get(provider).cloned()
+    }
+
+    /// What a request for `default` would be answered by.
+    pub(crate) fn default_choice(&self) -> Option<Choice> {
+        self.preference().resolve("default", &self.offers(&self.entries()))
+    }
+
+    pub(crate) fn wallet(&self) -> &Wallet {
+        &self.wallet
     }
 
     /// `provider/model` of everything that can be asked now, preferred first.
@@ -116,7 +130,8 @@ impl Providers {
     }
 
     fn offers(&self, entries: &BTreeMap<String, Entry>) -> Vec<Offer> {
-        let mut offers: Vec<_> = entries.iter().map(|(name, entry)| entry.offer(name)).collect();
+        let offer = |(name, entry): (&String, &Entry)| entry.offer(name, &self.wallet);
+        let mut offers: Vec<_> = entries.iter().map(offer).collect();
         self.preference().sort(&mut offers);
         offers
     }
@@ -146,12 +161,14 @@ impl Providers {
     fn build(&self, name: &str, settings: &ProviderSettings) -> Option<Entry> {
         let provider: Arc<dyn Provider> = match settings {
             ProviderSettings::Demo(_) => Arc::new(Demo),
-            ProviderSettings::OpenaiChat(endpoint) => match endpoint.address() {
+            ProviderSettings::OpenaiChat(endpoint)
+            | ProviderSettings::OpenaiResponses(endpoint)
+            | ProviderSettings::AnthropicMessages(endpoint)
+            | ProviderSettings::Gemini(endpoint) => match endpoint.address() {
                 Ok(address) => {
                     let codec =
                         Box::new(OpenAiChat::of_host(address.host_str().unwrap_or_default()));
-                    let (client, secrets) = (self.client.clone(), Arc::clone(&self.secrets));
-                    Arc::new(HttpProvider::new(client, codec, endpoint, &address, secrets))
+                    Arc::new(HttpProvider::new(self.client.clone(), codec, &address))
                 }
                 Err(reason) => {
                     tracing::error!(
@@ -170,9 +187,13 @@ impl Providers {
     async fn discover(&self) {
         let entries = self.entries();
         let asked = entries.iter().filter(|(_, entry)| entry.discovers());
-        let answers = join_all(
-            asked.map(async |(name, entry)| (name, entry, entry.provider.discover().await)),
-        )
+        let answers = join_all(asked.map(async |(name, entry)| {
+            let found = match entry.operators_key(name, &self.wallet) {
+                Ok(credential) => entry.provider.discover(&credential).await,
+                Err(error) => Err(error),
+            };
+            (name, entry, found)
+        }))
         .await;
         for (name, asked, answer) in answers {
             let found = match answer {
@@ -214,20 +235,31 @@ impl Providers {
 }
 
 impl Entry {
-    fn endpoint(&self) -> Option<&Endpoint> {
-        match &self.settings {
-            ProviderSettings::OpenaiChat(endpoint) => Some(endpoint),
-            ProviderSettings::Demo(_) => None,
-        }
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.settings.endpoint()
+    }
+
+    /// How long it may be silent.
+    pub(crate) fn patience(&self) -> Patience {
+        let known = self.endpoint().and_then(|endpoint| Some((endpoint, endpoint.address().ok()?)));
+        known.map_or(Patience::OF_THE_DEMO, |(endpoint, address)| endpoint.patience(&address))
     }
 
     fn discovers(&self) -> bool {
         self.endpoint().is_some_and(|endpoint| endpoint.discover)
     }
 
-    fn offer(&self, name: &str) -> Offer {
+    fn operators_key(&self, name: &str, wallet: &Wallet) -> Result<Credential, CallError> {
+        self.endpoint()
+            .map_or_else(|| Ok(Credential::default()), |endpoint| wallet.operators(name, endpoint))
+    }
+
+    fn offer(&self, name: &str, wallet: &Wallet) -> Offer {
         let mut models = match &self.settings {
-            ProviderSettings::OpenaiChat(endpoint) => endpoint.models.clone(),
+            ProviderSettings::OpenaiChat(endpoint)
+            | ProviderSettings::OpenaiResponses(endpoint)
+            | ProviderSettings::AnthropicMessages(endpoint)
+            | ProviderSettings::Gemini(endpoint) => endpoint.models.clone(),
             ProviderSettings::Demo(demo) => demo.models.clone(),
         };
         for model in self.found.iter().flatten() {
@@ -237,7 +269,7 @@ impl Entry {
         }
         Offer {
             provider: name.to_owned(),
-            available: self.provider.missing_secret().is_none()
+            available: self.operators_key(name, wallet).is_ok()
                 && (self.found.is_some() || !self.discovers()),
             only_these: !self.discovers() && !models.is_empty(),
             demo: matches!(self.settings, ProviderSettings::Demo(_)),

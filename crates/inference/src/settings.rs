@@ -1,16 +1,22 @@
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// A model provider: key-value entry `provider.NAME`, from `bus-config/providers/NAME.toml`.
+/// A model provider: key-value entry `provider.NAME`, a table of `bus-config/providers.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ProviderSettings {
-    /// Anything that speaks OpenAI's chat completions: OpenAI, Ollama, llama.cpp, vLLM, ...
+    /// Anything that speaks OpenAI's chat completions: Ollama, llama.cpp, vLLM, Groq, ...
     OpenaiChat(Endpoint),
+    /// OpenAI's Responses API: OpenAI, Perplexity.
+    OpenaiResponses(Endpoint),
+    AnthropicMessages(Endpoint),
+    /// Gemini's generateContent.
+    Gemini(Endpoint),
     /// The built-in stand-in: offline, deterministic, no language model.
     Demo(DemoSettings),
 }
@@ -24,6 +30,15 @@ pub struct Endpoint {
     /// Name of the secret that holds the key; never the key. `None` for servers without keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
+    /// What its keys begin with, for example `sk-ant-`; others are refused when they are added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    /// Its name in the table of models, where that is another one, for example `moonshot`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    /// Its models look things up on the web by themselves.
+    #[serde(default)]
+    pub searches_web: bool,
     /// Models to offer, the usual one first. Without `discover` nothing else is asked for.
     #[serde(default)]
     pub models: Vec<String>,
@@ -39,6 +54,23 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub idle_timeout: Option<Duration>,
+    /// The most that one key is used.
+    #[serde(default)]
+    pub limits: RateLimits,
+}
+
+/// The most that one key is used, over all workers; `None` is without a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// Input and output together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<NonZeroU32>,
+    /// Requests in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<NonZeroU32>,
 }
 
 /// Settings of the demo provider.
@@ -54,6 +86,26 @@ pub struct DemoSettings {
 pub(crate) struct Patience {
     pub(crate) first_byte: Duration,
     pub(crate) idle: Duration,
+}
+
+impl Patience {
+    /// It answers at once.
+    pub(crate) const OF_THE_DEMO: Self =
+        Self { first_byte: Duration::from_secs(15), idle: Duration::from_secs(20) };
+}
+
+impl ProviderSettings {
+    /// Where it is reached, for those that are reached.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::OpenaiChat(endpoint)
+            | Self::OpenaiResponses(endpoint)
+            | Self::AnthropicMessages(endpoint)
+            | Self::Gemini(endpoint) => Some(endpoint),
+            Self::Demo(_) => None,
+        }
+    }
 }
 
 impl Endpoint {
@@ -97,10 +149,14 @@ mod tests {
         Endpoint {
             base_url: base_url.to_owned(),
             api_key_env: None,
+            key_prefix: None,
+            vendor: None,
+            searches_web: false,
             models: Vec::new(),
             discover: false,
             first_byte_timeout: None,
             idle_timeout: None,
+            limits: RateLimits::default(),
         }
     }
 

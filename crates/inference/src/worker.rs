@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nexus_blobs::Blobs;
 use nexus_bus::{
     Bucket, Bus, Catalog, Delivery, Handler, Limits, Reader, Runner, Start, failpoint,
 };
@@ -9,19 +10,29 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::attempts::{Attempts, STARTS};
-use crate::call::{Call, CallError, Class, Completion, Provider};
+use crate::call::{Call, CallError, Class, Completion};
 use crate::choice::Choice;
 use crate::config::Config;
+use crate::credential::{Credential, Wallet};
 use crate::error::Error;
+use crate::files::Files;
 use crate::flights::{self, Flights, Run};
 use crate::live::{Coalesce, live};
-use crate::providers::Providers;
+use crate::providers::{Entry, Providers};
 use crate::{Secrets, failure};
 
 /// Name of the durable consumer.
 const CONSUMER: &str = "inference";
 /// Most bytes of an answer's event; a larger one could never be stored.
 const MAX_RESPONSE: usize = 240 * 1024;
+
+/// What the worker needs beside the bus.
+#[derive(Clone)]
+pub struct Resources {
+    pub secrets: Secrets,
+    /// Where attachments are read from.
+    pub blobs: Blobs,
+}
 
 /// An inference worker, ready to serve.
 pub struct Inference {
@@ -45,7 +56,7 @@ impl Inference {
     pub async fn open(
         bus: &Bus,
         config: Config,
-        secrets: Secrets,
+        resources: Resources,
         now: fn() -> Timestamp,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
@@ -53,9 +64,10 @@ impl Inference {
         let news = flights::news(bus, Start::New).await?;
         let coalesce = Coalesce { time: config.coalesce, bytes: config.coalesce_bytes.get() };
         let max_in_flight = config.max_in_flight.get();
-        let providers = Providers::open(bus, config, secrets, catalog).await?;
-        let worker =
-            Worker { bus: bus.clone(), providers, flights: Flights::default(), coalesce, now };
+        let Resources { secrets, blobs } = resources;
+        let providers = Providers::open(bus, config, Wallet::new(secrets), catalog).await?;
+        let (bus, flights) = (bus.clone(), Flights::default());
+        let worker = Worker { bus, providers, blobs, flights, coalesce, now };
         Ok(Self { worker: Arc::new(worker), news, max_in_flight, stop })
     }
 
@@ -68,8 +80,8 @@ impl Inference {
     /// `provider/model` that `default` means now; `none` when there is none.
     #[must_use]
     pub fn default_model(&self) -> String {
-        let default = self.worker.providers.resolve("default");
-        default.map_or_else(|| "none".to_owned(), |(choice, _)| choice.full_name())
+        let default = self.worker.providers.default_choice();
+        default.map_or_else(|| "none".to_owned(), |choice| choice.full_name())
     }
 
     /// Serves until stopped, then finishes what is in hand.
@@ -99,6 +111,8 @@ impl Inference {
 struct Worker {
     bus: Bus,
     providers: Providers,
+    #[expect(dead_code, reason = "read when attachments are shown to models")]
+    blobs: Blobs,
     flights: Flights,
     coalesce: Coalesce,
     now: fn() -> Timestamp,
@@ -140,7 +154,7 @@ impl Worker {
         duration: Duration,
     ) -> Event<InferenceResponse> {
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let response = InferenceResponse { call: event.id, model, outcome, duration_ms };
+        let response = InferenceResponse::of(event.id, model, outcome, duration_ms);
         let mut reply = event.reply(response, (self.now)());
         if reply.encode().len() > MAX_RESPONSE {
             let message = format!(
@@ -166,7 +180,12 @@ impl Worker {
                 .to_owned();
             return (request.model.clone(), failure::failed("expired", message));
         }
-        let Some((choice, provider)) = self.providers.resolve(&request.model) else {
+        let target = self.providers.plan(request).and_then(|plan| {
+            let choice = plan.targets.into_iter().next()?;
+            let entry = self.providers.entry(&choice.provider)?;
+            Some((choice, entry))
+        });
+        let Some((choice, entry)) = target else {
             count("none", "unknown_model");
             return (
                 request.model.clone(),
@@ -174,7 +193,7 @@ impl Worker {
             );
         };
         let flight = self.flights.enter(Run::new(&event.metadata, event.correlation_id), event.id);
-        let asked = self.ask(event, delivery, &choice, provider.as_ref(), started);
+        let asked = self.ask(event, delivery, &choice, &entry, started);
         let result = tokio::select! {
             biased;
             () = flight.cancelled.cancelled() => None,
@@ -182,15 +201,16 @@ impl Worker {
         };
         let outcome = match result {
             None => InferenceOutcome::Cancelled,
-            Some(Ok(Completion { text, tool_calls, finish, usage })) => {
-                InferenceOutcome::Completed { text, tool_calls, finish, usage }
+            Some(Ok(Completion { text, tool_calls, finish, usage, turn, .. })) => {
+                let usage = usage.unwrap_or_default();
+                InferenceOutcome::Completed { text, tool_calls, finish, usage, turn }
             }
             Some(Err(error)) => {
                 if error.class == Class::Transport {
                     self.providers.doubt();
                 }
                 tracing::warn!(model = %choice.full_name(), class = error.class.as_str(), error = %error.message, "model call failed");
-                failure::outcome(&choice.provider, provider.place(), &error)
+                failure::outcome(&choice.provider, entry.provider.place(), &error)
             }
         };
         count(&choice.provider, name(&outcome));
@@ -203,7 +223,7 @@ impl Worker {
         event: &Event<InferenceRequest>,
         delivery: Delivery,
         choice: &Choice,
-        provider: &dyn Provider,
+        entry: &Entry,
         started: Instant,
     ) -> Result<Completion, CallError> {
         let limit = Duration::from_millis(event.payload.timeout_ms);
@@ -216,10 +236,24 @@ impl Worker {
             // Somebody may have seen what a killed worker had said.
             sink.restart(first);
         }
-        let call = Call { model: &choice.model, request: &event.payload };
+        let credential = match entry.endpoint() {
+            Some(endpoint) => {
+                let wallet = self.providers.wallet();
+                wallet.credential(&event.metadata, &choice.provider, endpoint).await?
+            }
+            None => Credential::default(),
+        };
+        let call = Call {
+            full_name: &choice.full_name(),
+            model: &choice.model,
+            request: &event.payload,
+            files: &Files::default(),
+            credential: &credential,
+            patience: entry.patience(),
+        };
         let deadline = started + limit;
-        let attempts =
-            Attempts { name: &choice.provider, provider, call, id: event.id, first, deadline };
+        let (name, provider) = (choice.provider.as_str(), entry.provider.as_ref());
+        let attempts = Attempts { name, provider, call, id: event.id, first, deadline };
         let calling = async {
             let late = || {
                 CallError::new(

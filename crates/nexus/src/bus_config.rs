@@ -11,17 +11,14 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 11] = files![
+const FILES: [(&str, &str); 8] = files![
     "streams/events.toml",
     "streams/chunks.toml",
     "streams/dead.toml",
     "agents/assistant.toml",
     "agents/npc.toml",
     "osc-profiles/ableton.toml",
-    "providers/demo.toml",
-    "providers/llamacpp.toml",
-    "providers/ollama.toml",
-    "providers/openai.toml",
+    "providers.toml",
     "tenants/local.toml",
 ];
 

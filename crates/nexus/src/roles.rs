@@ -11,7 +11,7 @@ use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Chain};
 use nexus_contracts::LOCAL_TENANT;
 use nexus_gateway::{Gateway, Keys, Readiness, Storage};
-use nexus_inference::Inference;
+use nexus_inference::{Inference, Resources};
 use nexus_memory::Memory;
 use nexus_orchestrator::Orchestrator;
 use nexus_osc::{Osc, Speaker, Verdict};
@@ -99,8 +99,9 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Inference => {
-                let worker =
-                    Inference::open(&bus, config.inference, config::secrets(), now, stop).await?;
+                let resources = Resources { secrets: config::secrets(), blobs };
+                let opened = Inference::open(&bus, config.inference, resources, now, stop);
+                let worker = Box::pin(opened).await?;
                 tracing::info!(model = worker.default_model(), "model by default");
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }

@@ -80,6 +80,7 @@ impl Answer {
                 }
             }
             ChunkDelta::Text { offset, text } => self.text(chunk, *offset, text),
+            ChunkDelta::Begin { .. } | ChunkDelta::Reasoning { .. } => {}
         }
     }
 

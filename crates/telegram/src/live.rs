@@ -68,6 +68,7 @@ impl Text {
                 self.chars = 0;
                 false
             }
+            ChunkDelta::Begin { .. } | ChunkDelta::Reasoning { .. } => false,
             ChunkDelta::Text { offset, text } if *offset == self.chars => {
                 self.text.push_str(text);
                 self.chars += text.chars().count() as u64;

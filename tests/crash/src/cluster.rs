@@ -299,6 +299,7 @@ fn configure(folder: &Path, llm: &str, impatient: bool) -> Result<()> {
     );
     std::fs::write(to.join("agents/assistant.toml"), agent)?;
     let provider = format!("kind = \"openai-chat\"\nbase_url = \"{llm}\"\nmodels = [\"mock\"]\n");
+    std::fs::create_dir_all(to.join("providers"))?;
     std::fs::write(to.join("providers/mock.toml"), provider)?;
     Ok(())
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -153,17 +154,20 @@ impl Spec {
                 place: place(),
                 reason: error.to_string(),
             };
-            let Some((folder, file)) = path.rsplit_once('/') else { continue };
-            let Some(name) = file.strip_suffix(".toml") else { continue };
+            let Some(name) = path.strip_suffix(".toml") else { continue };
+            let Some((folder, name)) = name.rsplit_once('/') else {
+                let table: BTreeMap<String, toml::Value> = toml::from_str(text).map_err(wrong)?;
+                for (entry, value) in table {
+                    spec.put(entry_of(name, &entry, value, place)?);
+                }
+                continue;
+            };
             if folder == "streams" {
                 spec.streams.push(toml::from_str(text).map_err(wrong)?);
                 continue;
             }
             let value: toml::Value = toml::from_str(text).map_err(wrong)?;
-            let value = serde_json::to_value(value)
-                .map_err(|error| Error::Config { place: place(), reason: error.to_string() })?;
-            let kind = folder.strip_suffix('s').unwrap_or(folder);
-            spec.entries.push(Entry { key: format!("{kind}.{name}"), value });
+            spec.put(entry_of(folder, name, value, place)?);
         }
         if spec.streams.is_empty() {
             let reason = "no streams are described; is the folder right?".to_owned();
@@ -182,14 +186,17 @@ impl Spec {
             reason: error.to_string(),
         };
         let mut files = Vec::new();
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| wrong(path, error));
         for kind in std::fs::read_dir(folder).map_err(|error| wrong(folder, error))?.flatten() {
             let path = kind.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                files.push((kind.file_name().display().to_string(), read(&path)?));
+            }
             if !path.is_dir() {
                 continue;
             }
             for file in std::fs::read_dir(&path).map_err(|error| wrong(&path, error))?.flatten() {
-                let text = std::fs::read_to_string(file.path())
-                    .map_err(|error| wrong(&file.path(), error))?;
+                let text = read(&file.path())?;
                 let name = format!("{}/{}", kind.file_name().display(), file.file_name().display());
                 files.push((name, text));
             }
@@ -198,9 +205,30 @@ impl Spec {
         Self::read(files.iter().map(|(name, text)| (name.as_str(), text.as_str())), durability)
     }
 
+    /// Adds a setting; a file of its own takes the place of a table.
+    fn put(&mut self, entry: Entry) {
+        match self.entries.iter_mut().find(|known| known.key == entry.key) {
+            Some(known) => *known = entry,
+            None => self.entries.push(entry),
+        }
+    }
+
     /// The settings, in the order of their files.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
+}
+
+/// A setting: `kinds` are a folder with one file for each, or a file with one table for each.
+fn entry_of(
+    kinds: &str,
+    name: &str,
+    value: toml::Value,
+    place: impl Fn() -> String,
+) -> Result<Entry, Error> {
+    let value = serde_json::to_value(value)
+        .map_err(|error| Error::Config { place: place(), reason: error.to_string() })?;
+    let kind = kinds.strip_suffix('s').unwrap_or(kinds);
+    Ok(Entry { key: format!("{kind}.{name}"), value })
 }

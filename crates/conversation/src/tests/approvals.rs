@@ -26,7 +26,10 @@ fn results(request: &InferenceRequest) -> Vec<(String, bool)> {
     let parts = request.messages.iter().flat_map(|message| &message.parts);
     let result = |part: &Part| match part {
         Part::ToolResult { text, is_error, .. } => Some((text.clone(), *is_error)),
-        Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => None,
+        Part::Text { .. }
+        | Part::Attachment { .. }
+        | Part::Native { .. }
+        | Part::ToolCall { .. } => None,
     };
     parts.filter_map(result).collect()
 }

@@ -17,24 +17,25 @@ pub(super) fn key(conversation: &str) -> ConversationKey {
 }
 
 pub(super) fn said(text: &str) -> InferenceOutcome {
-    let usage = Usage { input_tokens: 40, output_tokens: 12 };
+    let usage = Usage::of(40, 12);
     InferenceOutcome::Completed {
         text: text.to_owned(),
         tool_calls: Vec::new(),
         finish: Finish::Stop,
         usage,
+        turn: None,
     }
 }
 
 pub(super) fn wanted(tools: &[(&str, &str)]) -> InferenceOutcome {
-    let usage = Usage { input_tokens: 40, output_tokens: 12 };
+    let usage = Usage::of(40, 12);
     let asked = tools.iter().enumerate().map(|(index, (tool, arguments))| RequestedCall {
         provider_id: Some(format!("call_{index}")),
         tool: (*tool).to_owned(),
         arguments: (*arguments).to_owned(),
     });
     let (text, tool_calls) = (String::new(), asked.collect());
-    InferenceOutcome::Completed { text, tool_calls, finish: Finish::ToolCalls, usage }
+    InferenceOutcome::Completed { text, tool_calls, finish: Finish::ToolCalls, usage, turn: None }
 }
 
 pub(super) fn completed(output: &str) -> ToolOutcome {
@@ -59,6 +60,8 @@ pub(super) fn agent() -> AgentSnapshot {
             instructions: "You are a helpful assistant.".to_owned(),
             approvals: Default::default(),
             model: "default".to_owned(),
+            sampling: Default::default(),
+            attempts: Default::default(),
             tools: vec!["clock".to_owned(), "append_line".to_owned()],
             on_message: OnMessage::Queue,
             recall_turns: 20,

@@ -282,10 +282,10 @@ fn outcome(answer: &Answer) -> InferenceOutcome {
     match answer {
         Answer::Completed => said("An answer."),
         Answer::Empty => said(""),
-        Answer::Failed => InferenceOutcome::Failed(InferenceError {
-            code: "no_provider".to_owned(),
-            message: "None.".to_owned(),
-        }),
+        Answer::Failed => InferenceOutcome::Failed(InferenceError::new(
+            "no_provider".to_owned(),
+            "None.".to_owned(),
+        )),
         Answer::Tools(tools) => {
             let tools: Vec<_> = tools.iter().map(|tool| *tool.get(TOOLS.as_slice())).collect();
             wanted(&tools)

@@ -40,7 +40,13 @@ fn run_that_has_used_its_tokens_fails_before_the_next_model_call() {
     world.want(&[("clock", "{}")]);
     world.give(world.last(EventType::ToolsExecute), "12:00");
     assert_eq!(world.codes(run), ["budget_tokens"]);
-    let usage = RunUsage { model_calls: 1, tool_calls: 1, input_tokens: 40, output_tokens: 12 };
+    let usage = RunUsage {
+        model_calls: 1,
+        tool_calls: 1,
+        input_tokens: 40,
+        output_tokens: 12,
+        cost_microusd: 0,
+    };
     assert_eq!(world.ends(run)[0].usage, usage);
 }
 
@@ -58,7 +64,7 @@ fn tokens_beyond_all_numbers_do_not_overflow() {
     let (run, call) = world.ask_the_model("hello");
     let mut answer = said("Hello.");
     if let InferenceOutcome::Completed { usage, .. } = &mut answer {
-        *usage = Usage { input_tokens: u64::MAX, output_tokens: u64::MAX };
+        *usage = Usage::of(u64::MAX, u64::MAX);
     }
     world.put(&world.response(call, answer));
     assert_eq!(world.ends(run)[0].usage.input_tokens, u64::MAX);
@@ -87,7 +93,7 @@ fn empty_answer_fails_visibly() {
         let mut world = World::new();
         let (run, call) = world.ask_the_model("hello");
         let (text, tool_calls, usage) = (" \n".to_owned(), Vec::new(), Usage::default());
-        let outcome = InferenceOutcome::Completed { text, tool_calls, finish, usage };
+        let outcome = InferenceOutcome::Completed { text, tool_calls, finish, usage, turn: None };
         world.put(&world.response(call, outcome));
         assert_eq!(world.codes(run), [code], "{finish:?}");
     }
@@ -98,7 +104,7 @@ fn failed_model_call_fails_the_run_with_its_code() {
     let mut world = World::new();
     let (run, call) = world.ask_the_model("hello");
     let (code, message) = ("no_provider".to_owned(), "No provider serves it.".to_owned());
-    let error = InferenceError { code: code.clone(), message: message.clone() };
+    let error = InferenceError::new(code.clone(), message.clone());
     world.put(&world.response(call, InferenceOutcome::Failed(error)));
     assert_eq!(world.outcomes(run), [Outcome::Failed { code, message }]);
 }

@@ -42,7 +42,10 @@ fn results_in_any_order_give_the_same_request_ordered_by_index() {
         parts
             .filter_map(|part| match part {
                 Part::ToolResult { text, .. } => Some(text),
-                Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => None,
+                Part::Text { .. }
+                | Part::Attachment { .. }
+                | Part::Native { .. }
+                | Part::ToolCall { .. } => None,
             })
             .collect()
     };
@@ -92,12 +95,15 @@ fn unknown_tool_beside_a_known_one_keeps_its_place() {
     let results: Vec<_> = messages.iter().filter(|message| message.role == Role::Tool).collect();
     let tools = results.iter().map(|message| match &message.parts[0] {
         Part::ToolResult { tool, is_error, .. } => (tool.as_str(), *is_error),
-        Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => panic!("no result"),
+        Part::Text { .. }
+        | Part::Attachment { .. }
+        | Part::Native { .. }
+        | Part::ToolCall { .. } => panic!("no result"),
     });
     assert_eq!(tools.collect::<Vec<_>>(), [("format_disk", true), ("clock", false)]);
     let ids = messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
         Part::ToolCall { call, .. } | Part::ToolResult { call, .. } => Some(*call),
-        Part::Text { .. } | Part::Attachment { .. } => None,
+        Part::Text { .. } | Part::Attachment { .. } | Part::Native { .. } => None,
     });
     let ids: Vec<_> = ids.collect();
     assert_eq!(ids[..2], ids[2..], "results name the calls they answer");

@@ -78,7 +78,13 @@ fn commands_carry_the_stored_time_of_their_cause() {
 #[test]
 fn reply_tells_the_answer_the_model_and_the_usage() {
     let (world, run) = tool_run();
-    let usage = RunUsage { model_calls: 2, tool_calls: 1, input_tokens: 80, output_tokens: 24 };
+    let usage = RunUsage {
+        model_calls: 2,
+        tool_calls: 1,
+        input_tokens: 80,
+        output_tokens: 24,
+        cost_microusd: 0,
+    };
     let expected = ProcessedRequest {
         request: run,
         outcome: Outcome::Answered { text: "It is 21:00 in Tokyo.".to_owned() },

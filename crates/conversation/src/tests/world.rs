@@ -209,8 +209,7 @@ impl World {
         call: Uuid,
         outcome: InferenceOutcome,
     ) -> Event<InferenceResponse> {
-        let payload =
-            InferenceResponse { call, model: "demo/demo".to_owned(), outcome, duration_ms: 12 };
+        let payload = InferenceResponse::of(call, "demo/demo".to_owned(), outcome, 12);
         self.answer::<InferenceRequest, _>(call, payload)
     }
 

@@ -48,6 +48,7 @@ impl Log {
             messages: Vec::new(),
             tools: Vec::new(),
             sampling: Sampling::default(),
+            limits: nexus_contracts::AttemptLimits::default(),
             number: 1,
             start_within_ms: 1,
             timeout_ms: 1,
@@ -71,9 +72,10 @@ impl Log {
             text: text.to_owned(),
             tool_calls: tools.iter().map(asked).collect(),
             finish: if tools.is_empty() { Finish::Stop } else { Finish::ToolCalls },
-            usage: Usage { input_tokens: 3, output_tokens: 2 },
+            usage: Usage::of(3, 2),
+            turn: None,
         };
-        let response = InferenceResponse { call, model: "m".to_owned(), outcome, duration_ms: 1 };
+        let response = InferenceResponse::of(call, "m".to_owned(), outcome, 1);
         self.stored(run, derived(call, "response"), response)
     }
 

@@ -154,6 +154,7 @@ impl Runner {
             attachments,
             client_tools: offers.specs(),
             instructions,
+            sampling: nexus_contracts::Sampling::default(),
             kind: RequestKind::Turn,
         };
         // Before the request is stored: its first call may come at once.

@@ -55,7 +55,10 @@ fn result(part: &Part) -> Option<String> {
             spoken(tool),
             text.trim().trim_end_matches('.')
         )),
-        Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => None,
+        Part::Text { .. }
+        | Part::Attachment { .. }
+        | Part::Native { .. }
+        | Part::ToolCall { .. } => None,
     }
 }
 

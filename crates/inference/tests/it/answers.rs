@@ -19,7 +19,8 @@ async fn plain_answer_is_shown_live_and_stored_whole() {
     let mut screen = Screen::default();
     screen.until(&mut chunks, request.id, "w29").await;
 
-    let InferenceOutcome::Completed { text, tool_calls, finish, usage } = response.outcome else {
+    let InferenceOutcome::Completed { text, tool_calls, finish, usage, .. } = response.outcome
+    else {
         panic!()
     };
     assert!(text.starts_with("DONE Grüße 🌍 w1"), "{text}");

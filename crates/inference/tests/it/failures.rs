@@ -91,6 +91,7 @@ async fn deadline_of_the_request_holds() {
         messages: user("hi"),
         tools: Vec::new(),
         sampling: Sampling::default(),
+        limits: nexus_contracts::AttemptLimits::default(),
         number: 1,
         start_within_ms: 10_000,
         timeout_ms: 400,

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_bench::mockllm::{MockLlm, Options};
+use nexus_blobs::Blobs;
 use nexus_bus::{
     Bucket, Bus, CHUNKS, Catalog, Chunks, Durability, EVENTS, Filter, Reader, Spec, Start, Topology,
 };
 use nexus_contracts::{
-    ChunkDelta, Effect, Event, EventType, InferenceChunk, InferenceOutcome, InferenceRequest,
-    InferenceResponse, LOCAL_TENANT, Message, Metadata, Pattern, Role, Sampling, Timestamp, Token,
-    ToolSpec,
+    AttemptLimits, ChunkDelta, Effect, Event, EventType, InferenceChunk, InferenceOutcome,
+    InferenceRequest, InferenceResponse, LOCAL_TENANT, Message, Metadata, Pattern, Role, Sampling,
+    Timestamp, Token, ToolSpec,
 };
-use nexus_inference::{Config, Error, Inference, Secrets};
+use nexus_inference::{Config, Error, Inference, Resources, Secrets};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -94,6 +95,7 @@ pub(crate) struct World {
     stop: CancellationToken,
     worker: Option<JoinHandle<Result<(), Error>>>,
     _nats: Nats,
+    _data: TempDir,
 }
 
 impl World {
@@ -118,12 +120,25 @@ impl World {
         let secrets: Secrets =
             Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
         let stop = CancellationToken::new();
+        let data = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(&nexus_blobs::Config::default(), data.path()).unwrap();
+        let resources = Resources { secrets, blobs };
         let inference =
-            Inference::open(&bus, Config::default(), secrets, now, stop.clone()).await.unwrap();
+            Inference::open(&bus, Config::default(), resources, now, stop.clone()).await.unwrap();
         let (available, default_model) = (inference.available(), inference.default_model());
         let worker = Some(tokio::spawn(inference.run()));
         let channel = Token::parse("test").unwrap();
-        Self { bus, mock, available, default_model, channel, stop, worker, _nats: nats }
+        Self {
+            bus,
+            mock,
+            available,
+            default_model,
+            channel,
+            stop,
+            worker,
+            _nats: nats,
+            _data: data,
+        }
     }
 
     /// Stores a model call.
@@ -141,6 +156,7 @@ impl World {
             messages,
             tools,
             sampling: Sampling::default(),
+            limits: AttemptLimits::default(),
             number: 1,
             start_within_ms: 30_000,
             timeout_ms: 15_000,
@@ -239,6 +255,7 @@ impl Screen {
                 assert!(attempt >= self.attempt, "attempts count up");
                 self.attempt = attempt;
                 match delta {
+                    ChunkDelta::Begin { .. } | ChunkDelta::Reasoning { .. } => {}
                     ChunkDelta::Text { offset, text } => {
                         assert_eq!(
                             offset,

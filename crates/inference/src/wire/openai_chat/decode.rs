@@ -77,7 +77,7 @@ pub(super) struct Answer {
     text: String,
     calls: Vec<OpenCall>,
     finish: Option<Finish>,
-    usage: Usage,
+    usage: Option<Usage>,
 }
 
 #[derive(Debug)]
@@ -114,8 +114,7 @@ impl Decoder for Answer {
             };
         }
         if let Some(usage) = chunk.usage.or_else(|| chunk.x_groq.and_then(|groq| groq.usage)) {
-            self.usage =
-                Usage { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens };
+            self.usage = Some(Usage::of(usage.prompt_tokens, usage.completion_tokens));
         }
         // We ask for one answer; what a server sends besides would mix the texts.
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
@@ -152,7 +151,15 @@ impl Decoder for Answer {
             Finish::ToolCalls if tool_calls.is_empty() => Finish::Stop,
             Finish::Stop | Finish::Length | Finish::ToolCalls | Finish::ContentFilter => finish,
         };
-        Ok(Completion { text: self.text, tool_calls, finish, usage: self.usage })
+        Ok(Completion {
+            text: self.text,
+            tool_calls,
+            finish,
+            usage: self.usage,
+            turn: None,
+            cost_microusd: None,
+            provider_request_id: None,
+        })
     }
 }
 

@@ -81,7 +81,7 @@ struct CalledFunction<'a> {
 
 /// The body of a streamed call.
 pub(super) fn body(call: Call<'_>, limit: LimitName) -> Vec<u8> {
-    let Call { model, request } = call;
+    let Call { model, request, .. } = call;
     let sampling = &request.sampling;
     let limit_if = |name| sampling.max_output_tokens.filter(|_| limit == name);
     let body = Body {
@@ -142,7 +142,10 @@ fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
             r#type: "function",
             function: CalledFunction { name: tool, arguments: as_object(arguments) },
         }),
-        Part::Text { .. } | Part::Attachment { .. } | Part::ToolResult { .. } => None,
+        Part::Text { .. }
+        | Part::Attachment { .. }
+        | Part::Native { .. }
+        | Part::ToolResult { .. } => None,
     }
 }
 
@@ -152,7 +155,10 @@ fn tool_result(part: &Part) -> Option<WireMessage<'_>> {
             tool_call_id: wire_id(*call, provider_id.as_deref()),
             content: text,
         }),
-        Part::Text { .. } | Part::Attachment { .. } | Part::ToolCall { .. } => None,
+        Part::Text { .. }
+        | Part::Attachment { .. }
+        | Part::Native { .. }
+        | Part::ToolCall { .. } => None,
     }
 }
 
@@ -174,13 +180,21 @@ mod tests {
     use nexus_contracts::{Effect, InferenceRequest, Sampling};
 
     use super::*;
+    use crate::credential::Credential;
+    use crate::files::Files;
+    use crate::settings::Patience;
 
     fn request(messages: Vec<Message>, tools: Vec<ToolSpec>) -> InferenceRequest {
         InferenceRequest {
             model: "p/m".to_owned(),
             messages,
             tools,
-            sampling: Sampling { max_output_tokens: NonZeroU32::new(9), temperature: Some(0.5) },
+            sampling: Sampling {
+                max_output_tokens: NonZeroU32::new(9),
+                temperature: Some(0.5),
+                ..Sampling::default()
+            },
+            limits: nexus_contracts::AttemptLimits::default(),
             number: 1,
             start_within_ms: 1,
             timeout_ms: 1,
@@ -188,7 +202,15 @@ mod tests {
     }
 
     fn encoded(request: &InferenceRequest, limit: LimitName) -> Value {
-        serde_json::from_slice(&body(Call { model: "m", request }, limit)).unwrap()
+        let call = Call {
+            full_name: "p/m",
+            model: "m",
+            request,
+            files: &Files::default(),
+            credential: &Credential::default(),
+            patience: Patience::OF_THE_DEMO,
+        };
+        serde_json::from_slice(&body(call, limit)).unwrap()
     }
 
     #[test]

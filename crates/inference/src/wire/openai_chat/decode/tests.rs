@@ -91,8 +91,16 @@ fn completed(
         tool: (*tool).to_owned(),
         arguments: (*arguments).to_owned(),
     });
-    let usage = Usage { input_tokens: usage.0, output_tokens: usage.1 };
-    Completion { text: text.to_owned(), tool_calls: calls.collect(), finish, usage }
+    let usage = Usage::of(usage.0, usage.1);
+    Completion {
+        text: text.to_owned(),
+        tool_calls: calls.collect(),
+        finish,
+        usage: (usage != Usage::default()).then_some(usage),
+        turn: None,
+        cost_microusd: None,
+        provider_request_id: None,
+    }
 }
 
 fn text_completion() -> Completion {
@@ -225,5 +233,5 @@ fn call_that_the_limit_cut_is_not_made() {
 #[test]
 fn usage_of_groq_is_found() {
     let chunk = r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}],"x_groq":{"usage":{"prompt_tokens":4,"completion_tokens":5}}}"#;
-    assert_eq!(answer(&[chunk]).unwrap().usage, Usage { input_tokens: 4, output_tokens: 5 });
+    assert_eq!(answer(&[chunk]).unwrap().usage, Some(Usage::of(4, 5)));
 }
