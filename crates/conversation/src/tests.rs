@@ -13,6 +13,7 @@ mod replay;
 mod size;
 mod timeouts;
 mod tool_run;
+mod wishes;
 mod world;
 
 pub(crate) use panics::panic_if_told;
