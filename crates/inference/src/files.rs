@@ -25,6 +25,12 @@ pub(crate) enum Content {
 }
 
 impl Files {
+    /// These contents, by [`Attachment::uri`].
+    #[cfg(test)]
+    pub(crate) fn of(contents: impl IntoIterator<Item = (String, Content)>) -> Self {
+        Self { contents: contents.into_iter().collect() }
+    }
+
     /// What a model is shown; `None` for a file of which it only gets [`Attachment::note`].
     pub(crate) fn content(&self, attachment: &Attachment) -> Option<&Content> {
         self.contents.get(&attachment.uri)
