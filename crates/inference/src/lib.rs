@@ -15,6 +15,7 @@ mod attempts;
 mod call;
 mod choice;
 mod config;
+mod consensus;
 mod credential;
 mod demo;
 mod error;
