@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn provider_that_nobody_ranked_comes_before_the_demo() {
-        let offers = vec![offer("demo", &["demo"], true), offer("groq", &["g"], true)];
-        assert_eq!(resolve("default", None, offers), some("groq/g"));
-        let offers = vec![offer("local", &["l"], true), offer("groq", &["g"], true)];
+        let offers = vec![offer("demo", &["demo"], true), offer("vllm", &["g"], true)];
+        assert_eq!(resolve("default", None, offers), some("vllm/g"));
+        let offers = vec![offer("local", &["l"], true), offer("vllm", &["g"], true)];
         assert_eq!(resolve("default", None, offers), some("local/l"));
     }
 

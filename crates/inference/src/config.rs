@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// What `default` means, as `provider/model`; `None` takes the first one available.
     pub default_model: Option<String>,
-    /// Providers in the order in which `default` tries them. Others come before the demo.
+    /// Providers in the order in which `default` tries them: the operator's choice. Others come
+    /// before the demo.
     pub prefer: Vec<String>,
     /// Model calls in flight at once, over all providers.
     pub max_in_flight: NonZeroUsize,
@@ -26,11 +27,29 @@ pub struct Config {
     pub discover_every: Duration,
 }
 
+/// Whoever provides a key means it to be used, so local servers come after them. Perplexity looks
+/// everything up on the web, which most questions do not need: last of those with keys.
+const PREFER: [&str; 13] = [
+    "openai",
+    "anthropic",
+    "gemini",
+    "deepseek",
+    "groq",
+    "together",
+    "qwen",
+    "moonshot",
+    "cerebras",
+    "perplexity",
+    "ollama",
+    "local",
+    "demo",
+];
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             default_model: None,
-            prefer: ["openai", "ollama", "local", "demo"].map(str::to_owned).to_vec(),
+            prefer: PREFER.map(str::to_owned).to_vec(),
             max_in_flight: NonZeroUsize::MIN.saturating_add(255),
             coalesce: Duration::from_millis(25),
             coalesce_bytes: NonZeroUsize::MIN.saturating_add(2047),
