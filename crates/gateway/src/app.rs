@@ -19,6 +19,8 @@ use crate::threads::Threads;
 
 /// Largest body of an HTTP request.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
+/// The same where files come within: two of the largest images in base64, and the text.
+pub(crate) const MAX_BODY_WITH_FILES: usize = 16 * 1024 * 1024;
 
 /// Conversations whose log is read at once.
 pub(crate) const READS: usize = 32;

@@ -6,3 +6,4 @@ pub(crate) mod files;
 pub(crate) mod offers;
 pub(crate) mod runs;
 pub(crate) mod vercel;
+mod wishes;

@@ -37,14 +37,17 @@ struct Progress {
     characters: usize,
     digest: Digest,
     attempt: u32,
+    /// Characters of its reasoning, which no cursor knows of.
+    reasoned: usize,
 }
 
 impl Progress {
-    /// Forgets the text; whether there was any.
+    /// Forgets text and reasoning; whether there was any.
     fn begin(&mut self, attempt: u32) -> bool {
         self.attempt = attempt;
         self.digest = Digest::default();
-        std::mem::take(&mut self.characters) > 0
+        let thought = std::mem::take(&mut self.reasoned) > 0;
+        std::mem::take(&mut self.characters) > 0 || thought
     }
 }
 
@@ -202,14 +205,23 @@ impl Feed {
         if is_void && progress.begin(chunk.attempt) {
             frames.push(self.reset(run, chunk.call));
         }
-        if let ChunkDelta::Text { offset, text } = &chunk.delta {
-            let known = self.calls.get(&chunk.call).map_or(0, |progress| progress.characters);
-            let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
-            // A gap: the stored answer will fill it.
-            let fresh = known.checked_sub(offset).map_or("", |known| skip(text, known));
-            if !fresh.is_empty() {
-                frames.push(self.delta(run, chunk.call, fresh.to_owned()));
+        let progress = self.calls.get(&chunk.call);
+        match &chunk.delta {
+            ChunkDelta::Text { offset, text } => {
+                let known = progress.map_or(0, |progress| progress.characters);
+                let fresh = beyond(text, *offset, known);
+                if !fresh.is_empty() {
+                    frames.push(self.delta(run, chunk.call, fresh.to_owned()));
+                }
             }
+            ChunkDelta::Reasoning { offset, text } => {
+                let known = progress.map_or(0, |progress| progress.reasoned);
+                let fresh = beyond(text, *offset, known);
+                if !fresh.is_empty() {
+                    frames.push(self.reasoning(run, chunk.call, fresh.to_owned()));
+                }
+            }
+            ChunkDelta::Begin { .. } | ChunkDelta::Reset => {}
         }
         frames
     }
@@ -246,6 +258,14 @@ impl Feed {
         self.cursor.partial = Some(Partial { call, characters, attempt, digest });
         let (conversation, cursor) = (self.conversation.clone(), self.cursor);
         ServerFrame::Delta { conversation, run, call, offset, text, cursor }
+    }
+
+    fn reasoning(&mut self, run: Uuid, call: Uuid, text: String) -> ServerFrame {
+        let progress = self.calls.entry(call).or_default();
+        let offset = progress.reasoned;
+        progress.reasoned += text.chars().count();
+        let (conversation, cursor) = (self.conversation.clone(), self.cursor);
+        ServerFrame::Reasoning { conversation, run, call, offset, text, cursor }
     }
 
     fn reset(&mut self, run: Uuid, call: Uuid) -> ServerFrame {
@@ -290,6 +310,13 @@ impl Feed {
             cursor: self.cursor,
         }))
     }
+}
+
+/// What is new of a piece at this offset for whoever has `known` characters; nothing behind a gap,
+/// which the stored answer fills.
+fn beyond(text: &str, offset: u64, known: usize) -> &str {
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    known.checked_sub(offset).map_or("", |known| skip(text, known))
 }
 
 /// The text behind its first `characters` characters.

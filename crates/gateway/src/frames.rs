@@ -33,6 +33,17 @@ pub(crate) enum ServerFrame {
         text: String,
         cursor: Cursor,
     },
+    /// What the model thinks before it speaks, live only: whoever comes back may get it again, from
+    /// offset 0, or not at all.
+    Reasoning {
+        conversation: String,
+        run: Uuid,
+        call: Uuid,
+        offset: usize,
+        text: String,
+        cursor: Cursor,
+    },
+    /// Forget the text and the reasoning of this call.
     Reset {
         conversation: String,
         run: Uuid,
@@ -70,6 +81,7 @@ impl ServerFrame {
         Some(match self {
             Self::Event(frame) => ("event", Some(frame.run), frame.cursor),
             Self::Delta { run, cursor, .. } => ("delta", Some(*run), *cursor),
+            Self::Reasoning { run, cursor, .. } => ("reasoning", Some(*run), *cursor),
             Self::Reset { run, cursor, .. } => ("reset", Some(*run), *cursor),
             Self::ToolCall(frame) => ("tool_call", Some(frame.run), frame.cursor),
             Self::Approval(frame) => ("approval", Some(frame.run), frame.cursor),

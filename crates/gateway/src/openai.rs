@@ -1,6 +1,5 @@
 //! The wire types of OpenAI's chat completions, as far as this endpoint speaks them.
 
-use nexus_contracts::RunUsage;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,11 +15,31 @@ pub(crate) struct ChatRequest {
     #[serde(default)]
     pub(crate) tools: Option<Vec<WireTool>>,
     #[serde(default)]
-    pub(crate) tool_choice: Option<Value>,
-    #[serde(default)]
     pub(crate) n: Option<u32>,
     #[serde(default)]
     pub(crate) metadata: Option<Value>,
+    // How the model picks its words: read one by one, so that what is wrong is refused by name.
+    #[serde(default)]
+    pub(crate) tool_choice: Option<Value>,
+    #[serde(default)]
+    pub(crate) temperature: Option<Value>,
+    #[serde(default)]
+    pub(crate) top_p: Option<Value>,
+    #[serde(default)]
+    pub(crate) max_tokens: Option<Value>,
+    #[serde(default)]
+    pub(crate) max_completion_tokens: Option<Value>,
+    #[serde(default)]
+    pub(crate) seed: Option<Value>,
+    #[serde(default)]
+    pub(crate) stop: Option<Value>,
+    #[serde(default)]
+    pub(crate) response_format: Option<Value>,
+    #[serde(default)]
+    pub(crate) reasoning_effort: Option<Value>,
+    /// What only we know.
+    #[serde(default)]
+    pub(crate) nexus: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -112,19 +131,43 @@ pub(crate) struct ErrorObject {
     pub(crate) code: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize)]
+/// What a response has used, in OpenAI's terms; `cost` is ours, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Usage {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+    /// What is known of it; absent when nobody charges anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
 }
 
-impl From<RunUsage> for Usage {
-    fn from(usage: RunUsage) -> Self {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct PromptDetails {
+    cached_tokens: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct CompletionDetails {
+    reasoning_tokens: u64,
+}
+
+impl Usage {
+    /// `cost` in millionths of a US dollar.
+    pub(crate) fn of(tokens: nexus_contracts::Usage, cost: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to nine thousand million dollars")]
+        let dollars = cost as f64 / 1e6;
         Self {
-            prompt_tokens: usage.input_tokens,
-            completion_tokens: usage.output_tokens,
-            total_tokens: usage.input_tokens + usage.output_tokens,
+            prompt_tokens: tokens.input_tokens,
+            completion_tokens: tokens.output_tokens,
+            total_tokens: tokens.input_tokens.saturating_add(tokens.output_tokens),
+            prompt_tokens_details: PromptDetails { cached_tokens: tokens.cache_read_tokens },
+            completion_tokens_details: CompletionDetails {
+                reasoning_tokens: tokens.reasoning_tokens,
+            },
+            cost: (cost > 0).then_some(dollars),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Taking a turn from clients that speak in turns, whatever the protocol.
 
-use nexus_contracts::{IncomingRequest, RequestKind, ToolSpec};
+use nexus_contracts::{IncomingRequest, RequestKind, Sampling, ToolSpec};
 use uuid::Uuid;
 
 use crate::accept::{self, Accepted, Ask, Refusal};
@@ -27,6 +27,7 @@ pub(crate) struct Turn {
     pub(crate) agent: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) tools: Vec<ToolSpec>,
+    pub(crate) sampling: Sampling,
     pub(crate) kind: RequestKind,
 }
 
@@ -69,6 +70,7 @@ pub(crate) async fn begin(app: &App, who: &Principal, turn: Turn) -> Result<Begu
         attachments,
         client_tools: turn.tools,
         instructions: turn.dialogue.instructions(),
+        sampling: turn.sampling,
         kind: turn.kind,
         ..IncomingRequest::text(text)
     };

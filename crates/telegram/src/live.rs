@@ -56,6 +56,11 @@ impl Text {
     /// A piece that does not follow is left out, and so are those behind it: the final text comes
     /// by another way.
     fn add(&mut self, chunk: &InferenceChunk) -> bool {
+        let says = matches!(chunk.delta, ChunkDelta::Text { .. } | ChunkDelta::Reset);
+        // What the last call said stays until the next one speaks.
+        if chunk.call != self.call && !says {
+            return false;
+        }
         if chunk.call != self.call || chunk.attempt > self.attempt {
             *self = Self { call: chunk.call, attempt: chunk.attempt, ..Self::default() };
         }
@@ -238,6 +243,12 @@ mod tests {
         assert_eq!(grown.text, "again");
         assert!(!grown.add(&chunk(1, 2, ChunkDelta::Reset)));
         assert_eq!(grown.text, "");
+        assert!(grown.add(&chunk(1, 2, text(0, "it is"))));
+        let thinks = ChunkDelta::Reasoning { offset: 0, text: "hm".to_owned() };
+        for delta in [ChunkDelta::Begin { model: "p/m".to_owned() }, thinks] {
+            assert!(!grown.add(&chunk(2, 1, delta)));
+        }
+        assert_eq!(grown.text, "it is");
         assert!(grown.add(&chunk(2, 1, text(0, "next call"))));
         assert_eq!(grown.text, "next call");
     }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use nexus_contracts::{Attachment, Decision, RequestKind};
+use nexus_contracts::{Attachment, Decision, RequestKind, Sampling};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -116,7 +116,7 @@ async fn run(
     if !app.agents.entries().contains_key(&agent) {
         return Err(Refused::not_found("agent"));
     }
-    let input: RunAgentInput = refused::json(body, "RunAgentInput").await?;
+    let input: RunAgentInput = refused::json_with_files(body, "RunAgentInput").await?;
     let offers: Vec<Offer<'_>> = input.tools.iter().map(PageTool::offer).collect();
     let tools = app.offers(CLIENT, Some(&agent), &offers)?;
     let mut dialogue = dialogue(&app, &who, &input.messages).await?;
@@ -161,6 +161,7 @@ async fn run(
         agent: Some(agent),
         model: None,
         tools,
+        sampling: Sampling::default(),
         kind: RequestKind::Turn,
     };
     let begun = turn::begin(&app, &who, turn).await?;

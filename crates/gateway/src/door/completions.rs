@@ -1,5 +1,7 @@
 //! `POST /v1/chat/completions` and `GET /v1/models`: agents for every OpenAI client.
 
+mod messages;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -8,27 +10,29 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use nexus_contracts::{Attachment, AttachmentKind, RequestKind, ToolSpec};
+use nexus_contracts::{RequestKind, Sampling, ToolChoice, ToolSpec};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::offers::{MOST_FILES, Offer};
+use super::offers::Offer;
 use super::runs::completed;
+use super::wishes::sampling;
 use crate::accept::Refusal;
 use crate::answers::{self, Answer, Waiting, What};
 use crate::app::App;
 use crate::callref::CallRef;
 use crate::cursor::Cursor;
-use crate::dialogue::{Answered, Called, Dialogue, Said};
+use crate::dialogue::{Answered, Dialogue};
 use crate::encode::{Completions, Encoder as _};
 use crate::follow::Follow;
 use crate::keys::Principal;
-use crate::openai::{ChatMessage, ChatRequest};
+use crate::openai::ChatRequest;
 use crate::refused::{self, Refused};
 use crate::room::Room;
 use crate::stream::Streaming;
 use crate::threads::Thread;
 use crate::turn::{self, Keeping, Turn};
+use messages::dialogue;
 
 /// Who runs the tools that these clients offer.
 const CLIENT: &str = "completions";
@@ -53,17 +57,18 @@ pub(crate) async fn chat(
     body: Body,
 ) -> Result<Response, Refused> {
     let who = app.authorize(&headers).await?;
-    let request: ChatRequest = refused::json(body, "chat completions request").await?;
+    let request: ChatRequest = refused::json_with_files(body, "chat completions request").await?;
     if request.n.is_some_and(|n| n != 1) {
-        return Err(Refused::invalid("n: only 1 is supported"));
+        return Err(Refused::field("n", "n: only 1 is supported"));
     }
+    let sampling = sampling(&request)?;
     let (agent, model) = app.resolve(&request.model).ok_or_else(|| {
         let names = app.models().join(", ");
         let message = format!("There is no model {:?}; there are: {names}.", request.model);
         Refused::new(StatusCode::NOT_FOUND, "model_not_found", message)
     })?;
     let is_aside = request.is_aside();
-    let tools = offered(&app, &request, agent.as_deref())?;
+    let tools = offered(&app, &request, &sampling, agent.as_deref())?;
     let mut dialogue = dialogue(&app, &who, &request.messages).await?;
     let header =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -89,6 +94,7 @@ pub(crate) async fn chat(
         agent,
         model: app.config.aside_model.clone().filter(|_| is_aside).or(model),
         tools,
+        sampling,
         kind: if is_aside { RequestKind::Aside } else { RequestKind::Turn },
     };
     let begun = turn::begin(&app, &who, turn).await?;
@@ -110,12 +116,15 @@ impl Going {
     async fn answer(self, app: Arc<App>, request: &ChatRequest) -> Result<Response, Refused> {
         let Self { run, sequence, mut follow, thread, before } = self;
         let usage = request.stream_options.unwrap_or_default().include_usage;
-        let mut encoder = Completions::new(run, sequence, request.model.clone(), usage, before);
+        let encoder =
+            || Completions::new(run, sequence, request.model.clone(), usage, before.clone());
         let patience = app.config.answer_timeout;
         if request.stream {
-            let patience = Some(patience);
+            begun(&app, &mut follow, encoder()).await?;
+            let (patience, encoder) = (Some(patience), encoder());
             return Ok(Streaming { app, follow, encoder, thread, patience }.respond(&[]));
         }
+        let mut encoder = encoder();
         let gathered = async {
             while let Some(frames) = follow.next().await {
                 if frames.iter().any(|frame| encoder.gather(frame)) {
@@ -130,6 +139,26 @@ impl Going {
         }
         Ok(Json(encoder.whole()?).into_response())
     }
+}
+
+/// Waits until a stream has something to say, so that what fails before has its own status.
+///
+/// Not for long: whoever is in between may take silence for death.
+async fn begun(app: &App, follow: &mut Follow, mut probe: Completions) -> Result<(), Refused> {
+    let mut heard = Vec::new();
+    let listen = async {
+        // A reader that was too slow is told so in the stream.
+        while let Some(frames) = follow.next().await {
+            let says = frames.iter().any(|frame| !probe.frame(frame).is_empty());
+            heard.extend(frames);
+            if says || probe.is_over() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(app.config.heartbeat, listen).await;
+    follow.ready = heard;
+    probe.refused().map_or(Ok(()), Err)
 }
 
 /// What becomes of results that a client brings.
@@ -185,15 +214,27 @@ async fn bring(
 fn offered(
     app: &App,
     request: &ChatRequest,
+    sampling: &Sampling,
     agent: Option<&str>,
 ) -> Result<Vec<ToolSpec>, Refused> {
-    match &request.tool_choice {
-        Some(Value::String(choice)) if choice == "none" => return Ok(Vec::new()),
-        None | Some(Value::Null) => {}
-        Some(Value::String(choice)) if choice == "auto" => {}
-        Some(_) => {
-            return Err(Refused::invalid("tool_choice: only \"auto\" and \"none\" are supported"));
+    let agents = app.agents.entries();
+    let agent_has = agents.get(agent.unwrap_or(&app.config.default_agent));
+    let agent_has =
+        || agent_has.into_iter().flat_map(|agent| agent.tools.iter().map(String::as_str));
+    let named =
+        request.tools.iter().flatten().filter_map(|tool| Some(&tool.function.as_ref()?.name));
+    let mut has = agent_has().chain(named.map(String::as_str));
+    match &sampling.tool_choice {
+        Some(ToolChoice::None) => return Ok(Vec::new()),
+        Some(ToolChoice::Tool { name }) if !has.any(|tool| tool == name) => {
+            let message = format!("tool_choice: there is no tool {name:?}; offer it in tools");
+            return Err(Refused::field("tool_choice", &message));
         }
+        Some(ToolChoice::Required) if has.next().is_none() => {
+            let message = "tool_choice: there are no tools; offer some in tools";
+            return Err(Refused::field("tool_choice", message));
+        }
+        Some(ToolChoice::Auto | ToolChoice::Required | ToolChoice::Tool { .. }) | None => {}
     }
     let mut offers = Vec::new();
     for (index, tool) in request.tools.iter().flatten().enumerate() {
@@ -210,113 +251,4 @@ fn offered(
         });
     }
     app.offers(CLIENT, agent, &offers)
-}
-
-async fn dialogue(
-    app: &App,
-    who: &Principal,
-    messages: &[ChatMessage],
-) -> Result<Dialogue, Refused> {
-    let mut said = Vec::with_capacity(messages.len());
-    for (index, message) in messages.iter().enumerate() {
-        let place = format!("messages[{index}]");
-        let (text, attachments) = content(app, who, &message.content, &place).await?;
-        if message.role != "user" && !attachments.is_empty() {
-            return Err(Refused::invalid(format!(
-                "{place}.content: only a user's message has files"
-            )));
-        }
-        said.push(match message.role.as_str() {
-            "system" | "developer" => Said::Instructions(text),
-            "user" => Said::User { text, attachments },
-            "assistant" => {
-                let calls = message.tool_calls.iter().flatten().map(|call| Called {
-                    id: call.id.clone(),
-                    tool: call.function.name.clone(),
-                    arguments: call.function.arguments.clone(),
-                });
-                Said::Assistant { text, calls: calls.collect() }
-            }
-            "tool" => {
-                let missing = || Refused::invalid(format!("{place}.tool_call_id: it is missing"));
-                let id = message.tool_call_id.clone().ok_or_else(missing)?;
-                Said::Result(Answered { id, text, is_error: false })
-            }
-            other => {
-                return Err(Refused::invalid(format!(
-                    "{place}.role: {other:?} is not supported; use system, developer, user, assistant or tool"
-                )));
-            }
-        });
-    }
-    Ok(Dialogue(said))
-}
-
-/// The text and the files of a message.
-async fn content(
-    app: &App,
-    who: &Principal,
-    content: &Value,
-    place: &str,
-) -> Result<(String, Vec<Attachment>), Refused> {
-    let parts = match content {
-        Value::String(text) => return Ok((text.clone(), Vec::new())),
-        Value::Null => return Ok((String::new(), Vec::new())),
-        Value::Array(parts) => parts,
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
-            return Err(Refused::invalid(format!(
-                "{place}.content: it is text, or a list of parts"
-            )));
-        }
-    };
-    let (mut text, mut files) = (String::new(), Vec::new());
-    for (index, part) in parts.iter().enumerate() {
-        let place = format!("{place}.content[{index}]");
-        let field = |path: &str| part.pointer(path).and_then(Value::as_str);
-        let named = field("/file/filename").map(str::to_owned);
-        let file = match field("/type").unwrap_or_default() {
-            "text" => {
-                text.push_str(field("/text").unwrap_or_default());
-                continue;
-            }
-            "image_url" => {
-                let url = field("/image_url/url").unwrap_or_default();
-                let taken = app.take_data_url(who, url, None, &place).await?;
-                if taken.kind != AttachmentKind::Photo {
-                    return Err(Refused::invalid(format!(
-                        "{place}: {} is no image",
-                        taken.media_type
-                    )));
-                }
-                taken
-            }
-            "input_audio" => {
-                let (data, format) =
-                    (field("/input_audio/data"), field("/input_audio/format").unwrap_or("wav"));
-                let media_type = format!("audio/{format}");
-                app.take_base64(who, data.unwrap_or_default(), &media_type, None, &place).await?
-            }
-            "file" => match (field("/file/file_id"), field("/file/file_data")) {
-                (Some(id), _) => app.uploaded(who, id).await?,
-                (None, Some(data)) => app.take_data_url(who, data, named, &place).await?,
-                (None, None) => {
-                    return Err(Refused::invalid(format!(
-                        "{place}: it has neither file_id nor file_data"
-                    )));
-                }
-            },
-            other => {
-                return Err(Refused::invalid(format!(
-                    "{place}.type: {other:?} is not supported; use text, image_url, input_audio or file"
-                )));
-            }
-        };
-        files.push(file);
-        if files.len() > MOST_FILES {
-            return Err(Refused::invalid(format!(
-                "{place}: at most {MOST_FILES} files in one message"
-            )));
-        }
-    }
-    Ok((text, files))
 }

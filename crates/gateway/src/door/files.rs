@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use nexus_blobs::is_false_image;
 use nexus_contracts::{Attachment, Event, EventType, ProcessedRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,6 +63,13 @@ pub(crate) async fn upload(
         return Err(Refused::invalid("The file is empty."));
     }
     let kind = kind(upload.media_type.as_deref().unwrap_or_default());
+    if let Some(claimed) =
+        upload.media_type.as_deref().filter(|it| is_false_image(&upload.bytes, it))
+    {
+        let message =
+            format!("The file says that it is {claimed}, but it is an image that is not one.");
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "not_an_image", message));
+    }
     let claimed = upload.media_type.as_deref();
     let kept = app.blobs.put(who.tenant, kind, upload.name, claimed, upload.bytes).await?;
     // What it is seen as follows from its bytes, not from what the sender says.

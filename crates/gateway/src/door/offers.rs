@@ -1,7 +1,9 @@
 //! What clients bring along: tools that their own programs run, and files.
 
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use nexus_blobs::{MAX_IMAGE_BYTES, VIEWABLE_IMAGES, is_false_image, viewable_image};
 use nexus_contracts::{Attachment, AttachmentKind, Effect, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,8 +21,6 @@ const MOST_TOOLS: usize = 64;
 const LONGEST_NAME: usize = 64;
 /// Most files in one message.
 pub(crate) const MOST_FILES: usize = 16;
-/// Images that models can look at.
-const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// A tool that a client's own program runs.
 pub(crate) struct Offer<'a> {
@@ -133,16 +133,12 @@ impl App {
     ) -> Result<Attachment, Refused> {
         let bytes = STANDARD.decode(data).or_else(|_| STANDARD_NO_PAD.decode(data));
         let bytes = bytes.map_err(|_| Refused::invalid(format!("{place}: that is no base64")))?;
-        let kind = kind(media_type);
-        let kept = self.blobs.put(who.tenant, kind, name, Some(media_type), bytes.into()).await?;
-        if kind == AttachmentKind::Photo && !IMAGES.contains(&kept.media_type.as_str()) {
-            let message = format!(
-                "{place}: the bytes are {}; an image is one of {}",
-                kept.media_type,
-                IMAGES.join(", ")
-            );
-            return Err(Refused::invalid(message));
-        }
+        check_image(&bytes, media_type, place)?;
+        let sent_as = kind(media_type);
+        let kept =
+            self.blobs.put(who.tenant, sent_as, name, Some(media_type), bytes.into()).await?;
+        // What it is seen as follows from its bytes, not from what the sender says.
+        let kept = Attachment { kind: kind(&kept.media_type), ..kept };
         self.threads.keep(who, &kept).await?;
         Ok(kept)
     }
@@ -152,6 +148,25 @@ impl App {
         let id = id.strip_prefix("file-").unwrap_or(id);
         self.threads.file(who, id).await?.ok_or_else(|| Refused::not_found("file"))
     }
+}
+
+/// Refuses what calls itself an image and is none, and images that no model takes.
+pub(crate) fn check_image(bytes: &[u8], claimed: &str, place: &str) -> Result<(), Refused> {
+    if is_false_image(bytes, claimed) {
+        let message = format!(
+            "{place}: it says that it is {claimed}, but it is an image that is not one; send the bytes of a {}",
+            VIEWABLE_IMAGES.join(", ")
+        );
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "not_an_image", message));
+    }
+    if viewable_image(bytes).is_some() && bytes.len() > MAX_IMAGE_BYTES {
+        let message = format!(
+            "{place}: the image has {} bytes, it may have {MAX_IMAGE_BYTES}; send it smaller",
+            bytes.len()
+        );
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "image_too_large", message));
+    }
+    Ok(())
 }
 
 /// How people see a file of this type.

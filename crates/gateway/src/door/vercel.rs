@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use nexus_contracts::{Decision, EventType, RequestKind, Subject};
+use nexus_contracts::{Decision, EventType, RequestKind, Sampling, Subject};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -72,7 +72,7 @@ pub(crate) async fn chat(
     body: Body,
 ) -> Result<Response, Refused> {
     let who = app.authorize(&headers).await?;
-    let request: ChatRequest = refused::json(body, "chat request").await?;
+    let request: ChatRequest = refused::json_with_files(body, "chat request").await?;
     if let Some(agent) = request.agent.as_ref()
         && !app.agents.entries().contains_key(agent)
     {
@@ -116,6 +116,7 @@ pub(crate) async fn chat(
         agent: request.agent,
         model: request.model,
         tools,
+        sampling: Sampling::default(),
         kind: RequestKind::Turn,
     };
     let begun = turn::begin(&app, &who, turn).await?;

@@ -26,6 +26,9 @@ pub(crate) struct Agui {
     text: Text,
     /// The model call whose message is open, and the message's id.
     open: Option<(Uuid, String)>,
+    /// Id of the reasoning that is open, and how many there were.
+    thinking: Option<String>,
+    thoughts: u32,
     /// Times that messages were begun again, so that no id is used twice.
     resets: u32,
     /// The model call that asked for tools last.
@@ -54,6 +57,8 @@ impl Agui {
             calls: Calls::new(run, sequence, Asks::CallsAndApprovals, before),
             text: Text::default(),
             open: None,
+            thinking: None,
+            thoughts: 0,
             resets: 0,
             asked_by: None,
             messages,
@@ -63,7 +68,34 @@ impl Agui {
         }
     }
 
+    fn reasoning(&mut self, call: Uuid, piece: &str, out: &mut Vec<SseEvent>) {
+        let id = if let Some(id) = &self.thinking {
+            id.clone()
+        } else {
+            self.end_text(out);
+            self.thoughts += 1;
+            let id = format!("{call}-reasoning-{}", self.thoughts);
+            out.push(event(json!({ "type": "REASONING_START", "messageId": id })));
+            out.push(event(
+                json!({ "type": "REASONING_MESSAGE_START", "messageId": id, "role": "reasoning" }),
+            ));
+            self.thinking = Some(id.clone());
+            id
+        };
+        out.push(event(
+            json!({ "type": "REASONING_MESSAGE_CONTENT", "messageId": id, "delta": piece }),
+        ));
+    }
+
+    fn end_reasoning(&mut self, out: &mut Vec<SseEvent>) {
+        if let Some(id) = self.thinking.take() {
+            out.push(event(json!({ "type": "REASONING_MESSAGE_END", "messageId": id })));
+            out.push(event(json!({ "type": "REASONING_END", "messageId": id })));
+        }
+    }
+
     fn delta(&mut self, call: Uuid, piece: &str, out: &mut Vec<SseEvent>) {
+        self.end_reasoning(out);
         if self.open.as_ref().is_none_or(|(of, _)| *of != call) {
             self.end_text(out);
             let id =
@@ -84,6 +116,7 @@ impl Agui {
     }
 
     fn end_text(&mut self, out: &mut Vec<SseEvent>) {
+        self.end_reasoning(out);
         if let Some((_, id)) = self.open.take() {
             out.push(event(json!({ "type": "TEXT_MESSAGE_END", "messageId": id })));
         }
@@ -91,6 +124,7 @@ impl Agui {
 
     /// Takes back what a call has said: the client's messages are set to those that stand.
     fn reset(&mut self, call: Uuid, out: &mut Vec<SseEvent>) {
+        self.end_reasoning(out);
         self.text.reset(call);
         self.resets += 1;
         if self.open.as_ref().is_some_and(|(of, _)| *of == call) {
@@ -218,6 +252,7 @@ impl Encoder for Agui {
             ServerFrame::Done(done) => self.done(done, &mut out),
             _ if self.calls.is_behind() => {}
             ServerFrame::Delta { call, text, .. } => self.delta(*call, text, &mut out),
+            ServerFrame::Reasoning { call, text, .. } => self.reasoning(*call, text, &mut out),
             ServerFrame::Reset { call, .. } => self.reset(*call, &mut out),
             _ if self.calls.waits() => {
                 let outcome = if self.interrupts.is_empty() {

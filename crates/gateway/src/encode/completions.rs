@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use nexus_contracts::RunUsage;
+use nexus_contracts::{Event, EventType, InferenceOutcome, InferenceResponse, Usage as Tokens};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -18,19 +18,25 @@ pub(crate) struct Completions {
     run: Uuid,
     /// The run whose text is the answer: another one, when the request was taken into it.
     answering: Uuid,
+    /// As it was asked for, until one has answered: then that one.
     model: String,
     wants_usage: bool,
     calls: Calls,
     pending: Vec<Value>,
     text: Text,
-    usage: RunUsage,
+    reasoning: Text,
+    /// Of the model calls so far.
+    tokens: Tokens,
+    cost_microusd: u64,
+    /// When the last model call that failed may be tried again.
+    retry_after_ms: Option<u64>,
     end: Option<End>,
 }
 
 /// How a response ended.
 #[derive(Debug)]
 enum End {
-    Answered(RunUsage),
+    Answered,
     /// The client is to call tools.
     ToolCalls,
     Failed(Refused),
@@ -39,6 +45,7 @@ enum End {
 /// What matters of a frame.
 enum Piece {
     Text(String),
+    Reasoning(String),
     /// What was said is void.
     Reset,
     End,
@@ -61,45 +68,61 @@ impl Completions {
             calls: Calls::new(run, sequence, Asks::Calls, before),
             pending: Vec::new(),
             text: Text::default(),
-            usage: RunUsage::default(),
+            reasoning: Text::default(),
+            tokens: Tokens::default(),
+            cost_microusd: 0,
+            retry_after_ms: None,
             end: None,
         }
     }
 
     /// Takes in a frame of an answer that is sent as a whole; whether it is complete.
     pub(crate) fn gather(&mut self, frame: &ServerFrame) -> bool {
-        if let Some(Piece::Reset) = self.step(frame)
-            && let ServerFrame::Reset { call, .. } = frame
-        {
+        self.step(frame);
+        if let ServerFrame::Reset { call, .. } = frame {
             self.text.reset(*call);
         }
         self.is_over()
     }
 
+    /// Why there is no answer, when that is how it ended.
+    pub(crate) fn refused(self) -> Option<Refused> {
+        match self.end {
+            Some(End::Failed(refused)) => Some(refused),
+            Some(End::Answered | End::ToolCalls) | None => None,
+        }
+    }
+
     /// The answer as a whole; a failed run is an error.
     pub(crate) fn whole(self) -> Result<Value, Refused> {
+        let usage = self.usage();
         let text = self.text.joined();
-        let (message, finish, usage) = match self.end {
+        let (mut message, finish) = match self.end {
             Some(End::Failed(refused)) => return Err(refused),
             Some(End::ToolCalls) => {
                 let content = (!text.is_empty()).then_some(text);
                 let calls = &self.pending;
                 let message =
                     json!({ "role": "assistant", "content": content, "tool_calls": calls });
-                (message, "tool_calls", self.usage)
+                (message, "tool_calls")
             }
-            Some(End::Answered(usage)) => {
-                (json!({ "role": "assistant", "content": text }), "stop", usage)
-            }
+            Some(End::Answered) => (json!({ "role": "assistant", "content": text }), "stop"),
             None => return Err(Refused::answer_timeout()),
         };
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = json!(self.reasoning.joined());
+        }
         let choice =
             json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": finish });
         Ok(json!({
             "id": format!("chatcmpl-{}", self.run), "object": "chat.completion",
             "created": created(self.run), "model": self.model, "choices": [choice],
-            "usage": Usage::from(usage),
+            "usage": usage,
         }))
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::of(self.tokens, self.cost_microusd)
     }
 
     fn step(&mut self, frame: &ServerFrame) -> Option<Piece> {
@@ -113,8 +136,11 @@ impl Completions {
             let function = json!({ "name": tool, "arguments": arguments });
             self.pending.push(json!({ "id": id, "type": "function", "function": function }));
         }
-        if let ServerFrame::Event(event) = frame {
-            self.count(&event.summary);
+        if let ServerFrame::Event(event) = frame
+            && event.event == EventType::InferenceResponse
+            && let Ok(response) = Event::<InferenceResponse>::decode(&event.stored)
+        {
+            self.count(&response.payload);
         }
         match frame {
             ServerFrame::Done(done) => return self.done(done),
@@ -125,7 +151,17 @@ impl Completions {
                 let gap = if begins && is_later { "\n\n" } else { "" };
                 return Some(Piece::Text(format!("{gap}{text}")));
             }
-            ServerFrame::Reset { .. } => return Some(Piece::Reset),
+            ServerFrame::Reasoning { call, text, .. } => {
+                let is_later = !self.reasoning.is_empty();
+                let begins = self.reasoning.push(*call, text);
+                let gap = if begins && is_later { "\n\n" } else { "" };
+                return Some(Piece::Reasoning(format!("{gap}{text}")));
+            }
+            ServerFrame::Reset { call, .. } => {
+                self.reasoning.reset(*call);
+                // A thought that was begun again does no harm.
+                return self.text.has(*call).then_some(Piece::Reset);
+            }
             _ => {}
         }
         if self.calls.waits() && !self.pending.is_empty() {
@@ -135,11 +171,17 @@ impl Completions {
         None
     }
 
-    /// The tokens of a model call, for a response that ends before its run.
-    fn count(&mut self, summary: &Value) {
-        let tokens = |name: &str| summary.get(name).and_then(Value::as_u64).unwrap_or(0);
-        self.usage.input_tokens += tokens("input_tokens");
-        self.usage.output_tokens += tokens("output_tokens");
+    /// Takes in what a model call has used, and which model it was.
+    fn count(&mut self, response: &InferenceResponse) {
+        self.cost_microusd += response.cost.as_ref().map_or(0, |cost| cost.microusd);
+        match &response.outcome {
+            InferenceOutcome::Completed { usage, .. } => {
+                self.tokens = self.tokens.plus(*usage);
+                self.model.clone_from(&response.model);
+            }
+            InferenceOutcome::Failed(error) => self.retry_after_ms = error.retry_after_ms,
+            InferenceOutcome::Cancelled => {}
+        }
     }
 
     fn done(&mut self, done: &DoneFrame) -> Option<Piece> {
@@ -147,9 +189,13 @@ impl Completions {
             self.answering = into;
             return None;
         }
+        // All of the run, also what was before this response.
+        self.tokens.input_tokens = done.usage.input_tokens;
+        self.tokens.output_tokens = done.usage.output_tokens;
+        self.cost_microusd = done.usage.cost_microusd;
         self.end = Some(match done.outcome {
-            "answered" => End::Answered(done.usage),
-            _ => End::Failed(Refused::of_run(done)),
+            "answered" => End::Answered,
+            _ => End::Failed(Refused::of_run(done, self.retry_after_ms)),
         });
         Some(Piece::End)
     }
@@ -172,15 +218,15 @@ impl Completions {
     }
 
     fn last(&self) -> Vec<SseEvent> {
-        let (mut out, finish, usage) = match &self.end {
-            Some(End::Answered(usage)) => (Vec::new(), "stop", *usage),
-            Some(End::ToolCalls) => (self.tool_calls(), "tool_calls", self.usage),
+        let (mut out, finish) = match &self.end {
+            Some(End::Answered) => (Vec::new(), "stop"),
+            Some(End::ToolCalls) => (self.tool_calls(), "tool_calls"),
             Some(End::Failed(refused)) => return vec![error(refused.body())],
             None => return Vec::new(),
         };
         out.push(self.chunk(&json!({}), Some(finish)));
         if self.wants_usage {
-            out.push(self.data(&json!([]), Some(usage.into())));
+            out.push(self.data(&json!([]), Some(self.usage())));
         }
         out.push(SseEvent::text("[DONE]"));
         out
@@ -204,17 +250,18 @@ impl Encoder for Completions {
     fn frame(&mut self, frame: &ServerFrame) -> Vec<SseEvent> {
         match self.step(frame) {
             Some(Piece::Text(text)) => vec![self.chunk(&json!({ "content": text }), None)],
+            Some(Piece::Reasoning(text)) => {
+                vec![self.chunk(&json!({ "reasoning_content": text }), None)]
+            }
             // What was sent cannot be taken back on this wire.
-            Some(Piece::Reset) => self.broken(
-                "The model's answer broke off and was begun again; ask again with the same Idempotency-Key to get it whole.",
-            ),
+            Some(Piece::Reset) => self.broken(Refused::restarted()),
             Some(Piece::End) => self.last(),
             None => Vec::new(),
         }
     }
 
     fn cut(&mut self, _cursor: Cursor) -> Vec<SseEvent> {
-        self.broken("The stream was cut; ask again with the same Idempotency-Key.")
+        self.broken(Refused::cut("The stream was cut; ask again with the same Idempotency-Key."))
     }
 
     fn is_over(&self) -> bool {
@@ -222,13 +269,12 @@ impl Encoder for Completions {
     }
 
     fn said(&self) -> Option<String> {
-        matches!(self.end, Some(End::Answered(_))).then(|| self.text.joined())
+        matches!(self.end, Some(End::Answered)).then(|| self.text.joined())
     }
 }
 
 impl Completions {
-    fn broken(&mut self, message: &str) -> Vec<SseEvent> {
-        let refused = Refused::cut(message);
+    fn broken(&mut self, refused: Refused) -> Vec<SseEvent> {
         let event = error(refused.body());
         self.end = Some(End::Failed(refused));
         vec![event]

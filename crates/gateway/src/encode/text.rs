@@ -26,6 +26,11 @@ impl Text {
         self.calls.retain(|(of, _)| *of != call);
     }
 
+    /// Whether a call has said anything.
+    pub(super) fn has(&self, call: Uuid) -> bool {
+        self.calls.iter().any(|(of, _)| *of == call)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }

@@ -20,6 +20,9 @@ pub(crate) struct Vercel {
     text: Text,
     /// The model call whose text is being said.
     open: Option<Uuid>,
+    /// Id of the reasoning that is open, and how many there were.
+    thinking: Option<String>,
+    thoughts: u32,
     /// Whether a step is open, and the model call whose step it is, once that is known.
     step: Option<Option<Uuid>>,
     over: bool,
@@ -42,6 +45,8 @@ impl Vercel {
             calls: Calls::new(run, sequence, Asks::CallsAndApprovals, before),
             text: Text::default(),
             open: None,
+            thinking: None,
+            thoughts: 0,
             step: None,
             over: false,
             answered: false,
@@ -63,7 +68,25 @@ impl Vercel {
         out.push(event(json!({ "type": "start-step" })));
     }
 
+    fn reasoning(&mut self, call: Uuid, piece: &str, out: &mut Vec<SseEvent>) {
+        self.step(Some(call), out);
+        let id = if let Some(id) = &self.thinking {
+            id.clone()
+        } else {
+            self.end_text(out);
+            self.thoughts += 1;
+            let id = format!("{call}-reasoning-{}", self.thoughts);
+            out.push(event(json!({ "type": "reasoning-start", "id": id })));
+            self.thinking = Some(id.clone());
+            id
+        };
+        out.push(event(json!({ "type": "reasoning-delta", "id": id, "delta": piece })));
+    }
+
     fn end_text(&mut self, out: &mut Vec<SseEvent>) {
+        if let Some(id) = self.thinking.take() {
+            out.push(event(json!({ "type": "reasoning-end", "id": id })));
+        }
         if let Some(call) = self.open.take() {
             out.push(event(json!({ "type": "text-end", "id": call })));
         }
@@ -78,7 +101,7 @@ impl Vercel {
 
     fn delta(&mut self, call: Uuid, piece: &str, out: &mut Vec<SseEvent>) {
         self.step(Some(call), out);
-        if self.open != Some(call) {
+        if self.open != Some(call) || self.thinking.is_some() {
             self.end_text(out);
             self.open = Some(call);
             out.push(event(json!({ "type": "text-start", "id": call })));
@@ -178,6 +201,9 @@ impl Encoder for Vercel {
             ServerFrame::Done(done) => self.done(done, &mut out),
             _ if self.calls.is_behind() => {}
             ServerFrame::Delta { call, text, .. } => self.delta(*call, text, &mut out),
+            ServerFrame::Reasoning { call, text, .. } => self.reasoning(*call, text, &mut out),
+            // A thought that is begun again does no harm.
+            ServerFrame::Reset { call, .. } if !self.text.has(*call) => self.end_text(&mut out),
             // What was sent cannot be taken back on this wire; the resumed stream has it whole.
             ServerFrame::Reset { .. } => self.error(
                 "The model's answer broke off and was begun again; resume the stream to get it whole.",

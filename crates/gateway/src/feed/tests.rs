@@ -208,6 +208,30 @@ fn tell_again(feed: &mut Feed, happens: &[Happens]) -> Vec<ServerFrame> {
     frames
 }
 
+fn begins() -> ChunkDelta {
+    ChunkDelta::Begin { model: "p/m".to_owned() }
+}
+
+fn thinks(offset: u64, text: &str) -> ChunkDelta {
+    ChunkDelta::Reasoning { offset, text: text.to_owned() }
+}
+
+#[test]
+fn an_attempt_that_begins_shows_nothing_and_voids_what_the_one_before_showed() {
+    let (run, call) = (id(1), id(2));
+    let mut feed = feed(Cursor::default());
+    assert_eq!(feed.chunk(&piece(run, call, 1, begins())), []);
+    let thought = feed.chunk(&piece(run, call, 1, thinks(0, "Hm")));
+    assert!(matches!(thought[..], [ServerFrame::Reasoning { offset: 0, .. }]), "{thought:?}");
+    assert_eq!(feed.chunk(&piece(run, call, 1, thinks(9, "behind a gap"))), []);
+    let voided = feed.chunk(&piece(run, call, 2, begins()));
+    assert!(matches!(voided[..], [ServerFrame::Reset { .. }]), "{voided:?}");
+    assert_eq!(feed.chunk(&piece(run, call, 2, ChunkDelta::Reset)), []);
+    assert_eq!(feed.chunk(&piece(run, call, 1, thinks(2, "late"))), []);
+    let again = feed.chunk(&piece(run, call, 2, thinks(0, "Oh")));
+    assert!(matches!(&again[..], [ServerFrame::Reasoning { offset: 0, text, .. }] if text == "Oh"));
+}
+
 /// A run with a tool of the client, whose first model call breaks off and is begun again.
 fn eventful() -> Vec<Happens> {
     let (run, first, second) = (id(1), id(2), id(3));
@@ -217,9 +241,14 @@ fn eventful() -> Vec<Happens> {
     vec![
         event(log.asked(run, "hello")),
         event(log.asks_model(run, first)),
+        piece_of(piece(run, first, 0, begins())),
+        piece_of(piece(run, first, 0, thinks(0, "Hm"))),
         piece_of(says(run, first, 0, 0, "Let ")),
         piece_of(says(run, first, 0, 4, "us 🧀")),
+        piece_of(piece(run, first, 1, begins())),
         piece_of(piece(run, first, 1, ChunkDelta::Reset)),
+        piece_of(piece(run, first, 1, thinks(0, "Oh"))),
+        piece_of(piece(run, first, 1, thinks(2, "…"))),
         piece_of(says(run, first, 1, 0, "I ")),
         piece_of(says(run, first, 1, 2, "see.")),
         event(log.model_says(run, first, "I see. ", &["lookup"])),
@@ -240,7 +269,12 @@ fn a_cut_after_any_frame_loses_and_repeats_nothing_even_when_live_pieces_are_gon
         eventful().into_iter().filter(|happens| matches!(happens, Happens::Event(_))).collect();
     let lasting = |frames: &[ServerFrame]| -> Vec<ServerFrame> {
         let passing = |frame: &&ServerFrame| {
-            !matches!(frame, ServerFrame::Delta { .. } | ServerFrame::Reset { .. })
+            !matches!(
+                frame,
+                ServerFrame::Delta { .. }
+                    | ServerFrame::Reasoning { .. }
+                    | ServerFrame::Reset { .. }
+            )
         };
         frames.iter().filter(passing).cloned().collect()
     };

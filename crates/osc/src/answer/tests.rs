@@ -105,6 +105,21 @@ fn a_call_that_starts_again_is_shown_again() {
 }
 
 #[test]
+fn what_a_model_thinks_and_which_one_it_is_shows_nothing_and_disturbs_nothing() {
+    let mut answer = Answer::new("r");
+    let silent = |attempt, delta| InferenceChunk { call: CALL, attempt, delta };
+    answer.chunk(&silent(1, ChunkDelta::Begin { model: "p/m".to_owned() }));
+    answer.chunk(&silent(1, ChunkDelta::Reasoning { offset: 0, text: "Hm".to_owned() }));
+    assert!(!answer.is_due());
+    answer.chunk(&text(CALL, 1, 0, "Hal"));
+    answer.chunk(&silent(1, ChunkDelta::Reasoning { offset: 2, text: "m".to_owned() }));
+    answer.chunk(&text(CALL, 1, 3, "lo"));
+    answer.end(&answered("Hallo"));
+    let heard = all(&mut answer);
+    assert_eq!((heard.text().as_str(), heard.kinds()), ("Hallo", vec!["text"]));
+}
+
+#[test]
 fn a_gap_stops_the_live_text_until_the_end() {
     let mut answer = Answer::new("r");
     answer.chunk(&text(CALL, 1, 0, "äöü"));

@@ -115,7 +115,9 @@ async fn tools_that_cannot_be_offered_are_refused_with_the_reason() {
             json!("auto"),
             "function",
         ),
-        ("plain", json!([lookup()]), json!("required"), "tool_choice"),
+        ("plain", json!([lookup()]), json!("sometimes"), "tool_choice"),
+        ("plain", json!([]), json!("required"), "there are no tools"),
+        ("plain", json!([lookup()]), named("other"), "there is no tool \"other\""),
     ] {
         let body = json!({ "model": format!("nexus/{agent}"), "messages": [user("x")], "tools": tools, "tool_choice": choice });
         let refused = caller.post("/v1/chat/completions", &body).send().await.unwrap();

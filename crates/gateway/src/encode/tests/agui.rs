@@ -118,3 +118,18 @@ fn every_end_is_told() {
     assert!(cut.cut(Cursor::default()).last().unwrap().data.contains("stream_cut"));
     assert!(cut.is_over());
 }
+
+#[test]
+fn reasoning_is_told_as_such_and_again_when_the_model_begins_anew() {
+    let events = encode_json(&mut encoder(&[]), &with_reasoning());
+    let thought =
+        ["REASONING_START", "REASONING_MESSAGE_START", "REASONING_MESSAGE_CONTENT"].as_slice();
+    let ended = ["REASONING_MESSAGE_END", "REASONING_END"].as_slice();
+    let said = ["TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_CONTENT"].as_slice();
+    let more = ["REASONING_MESSAGE_CONTENT"].as_slice();
+    let (begin, end) =
+        (["RUN_STARTED"].as_slice(), ["TEXT_MESSAGE_END", "RUN_FINISHED"].as_slice());
+    assert_eq!(kinds(&events), [begin, thought, ended, thought, more, ended, said, end].concat());
+    assert_ne!(events[1]["messageId"], events[6]["messageId"]);
+    assert_eq!(events[2]["role"], "reasoning");
+}

@@ -1,10 +1,15 @@
 use std::collections::BTreeSet;
 
+use axum::response::IntoResponse as _;
+use nexus_contracts::{
+    Finish, InferenceOutcome, InferenceResponse, ProcessedRequest, RunUsage, Usage,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::scenes::*;
 use crate::encode::{Completions, Encoder as _};
+use crate::feed::tests::{answered, id};
 use crate::frames::ServerFrame;
 
 fn encoder(before: &[Uuid]) -> Completions {
@@ -83,8 +88,85 @@ fn a_question_to_a_person_is_not_asked_on_this_wire_and_its_answer_waited_for() 
 #[test]
 fn an_answer_that_breaks_off_is_an_error_in_a_stream_and_mended_in_a_whole() {
     let chunks = encode_json(&mut encoder(&[]), &with_reset());
-    assert_eq!(chunks.last().unwrap()["error"]["code"], "stream_cut");
+    assert_eq!(chunks.last().unwrap()["error"]["code"], "restarted");
+    let said = encode(&mut encoder(&[]), &with_reset());
+    assert!(said.iter().all(|event| event.data != "[DONE]"), "that would be a success");
     assert_eq!(whole(&with_reset(), &[])["choices"][0]["message"]["content"], "It is so.");
+}
+
+#[test]
+fn a_model_thinks_beside_its_answer_and_may_think_again() {
+    let chunks = encode_json(&mut encoder(&[]), &with_reasoning());
+    assert_eq!(read(&chunks), ("It is so.".to_owned(), json!("stop")));
+    let deltas = chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta"));
+    let thought: Vec<&str> =
+        deltas.filter_map(|delta| delta["reasoning_content"].as_str()).collect();
+    assert_eq!(thought, ["So", "Hmm", ", so"]);
+    let message = whole(&with_reasoning(), &[])["choices"][0]["message"].clone();
+    let wanted =
+        json!({ "role": "assistant", "content": "It is so.", "reasoning_content": "Hmm, so" });
+    assert_eq!(message, wanted);
+}
+
+#[test]
+fn the_model_that_answered_is_named_with_what_was_used_and_paid() {
+    let usage = Usage { cache_read_tokens: 2, reasoning_tokens: 1, ..Usage::of(3, 2) };
+    let outcome = InferenceOutcome::Completed {
+        text: "Hi.".to_owned(),
+        tool_calls: Vec::new(),
+        finish: Finish::Stop,
+        usage,
+        turn: None,
+    };
+    let response = InferenceResponse::of(FIRST, "b/y".to_owned(), outcome, 1);
+    let mut processed = ProcessedRequest::of(RUN, answered("Hi."));
+    processed.usage =
+        RunUsage { input_tokens: 3, output_tokens: 2, cost_microusd: 150, ..RunUsage::default() };
+    let frames = Scene::begun()
+        .event(|log| log.stored(RUN, id(60), response))
+        .event(|log| log.stored(RUN, id(61), processed))
+        .frames;
+    let wanted = json!({
+        "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5,
+        "prompt_tokens_details": { "cached_tokens": 2 },
+        "completion_tokens_details": { "reasoning_tokens": 1 }, "cost": 0.00015,
+    });
+    let whole = whole(&frames, &[]);
+    assert_eq!((&whole["model"], &whole["usage"]), (&json!("b/y"), &wanted));
+    let chunks = encode_json(&mut encoder(&[]), &frames);
+    let last = chunks.last().unwrap();
+    assert_eq!((&last["model"], &last["usage"]), (&json!("b/y"), &wanted));
+}
+
+#[tokio::test]
+async fn failed_model_calls_have_the_status_that_tells_what_to_do() {
+    for (code, retry, status, told, after) in [
+        ("no_llm_key", None, 403, "no_llm_key", None),
+        ("provider_no_key", None, 403, "no_llm_key", None),
+        ("provider_rate_limited", Some(1_500), 429, "rate_limited", Some("2")),
+        ("rate_limited", None, 429, "rate_limited", None),
+        ("provider_context_length", None, 400, "context_length_exceeded", None),
+        ("provider_content_filter", None, 400, "content_filter", None),
+        ("provider_invalid", None, 400, "provider_invalid", None),
+        ("not_an_image", None, 400, "not_an_image", None),
+        ("image_too_large", None, 400, "image_too_large", None),
+        ("provider_timeout", None, 504, "provider_timeout", None),
+        ("inference_timeout", None, 504, "inference_timeout", None),
+        ("run_timeout", None, 504, "run_timeout", None),
+        ("provider_overloaded", Some(9_000), 502, "provider_overloaded", Some("9")),
+        ("provider_transport", None, 502, "provider_transport", None),
+        ("provider_auth", None, 502, "provider_auth", None),
+        ("unknown_model", None, 404, "unknown_model", None),
+    ] {
+        let mut failed = encoder(&[]);
+        assert!(model_fails(code, retry).iter().any(|frame| failed.gather(frame)));
+        let refused = failed.refused().unwrap();
+        assert_eq!(refused.body().code.as_deref(), Some(told), "{code}");
+        let response = refused.into_response();
+        assert_eq!(response.status().as_u16(), status, "{code}");
+        let header = response.headers().get("retry-after").map(|value| value.to_str().unwrap());
+        assert_eq!(header, after, "{code}");
+    }
 }
 
 #[test]

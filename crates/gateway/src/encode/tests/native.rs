@@ -1,4 +1,4 @@
-use super::scenes::{OTHER, RUN, encode, steered, with_own_tool};
+use super::scenes::{OTHER, RUN, encode, steered, with_own_tool, with_reasoning};
 use crate::cursor::Cursor;
 use crate::encode::{Encoder as _, NativeSse};
 
@@ -42,4 +42,17 @@ fn a_reader_that_is_too_slow_is_told_where_to_go_on() {
     cut[0].write(&mut text);
     let data = r#"{"type":"resume","conversation":"kitchen","cursor":"7:"}"#;
     assert_eq!(text, format!("id: 7:\nevent: resume\nretry: 1000\ndata: {data}\n\n"));
+}
+
+#[test]
+fn reasoning_has_a_frame_of_its_own() {
+    let mut of_run = NativeSse::of_run("kitchen".to_owned(), RUN);
+    let events = encode(&mut of_run, &with_reasoning());
+    let passing = |event: &&crate::encode::SseEvent| event.event.as_deref() != Some("event");
+    let told: Vec<_> =
+        events.iter().filter(passing).map(|event| event.event.as_deref().unwrap()).collect();
+    assert_eq!(told, ["reasoning", "reset", "reasoning", "reasoning", "delta", "delta", "done"]);
+    let data: serde_json::Value =
+        serde_json::from_str(&events.iter().find(passing).unwrap().data).unwrap();
+    assert_eq!((&data["offset"], &data["text"]), (&0.into(), &"So".into()));
 }

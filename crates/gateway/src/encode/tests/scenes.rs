@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 
 use nexus_bus::Message;
 use nexus_contracts::{
-    AgentSnapshot, Approvals, Decision, Effect, IncomingRequest, Notice, NotifyDeliver, Outcome,
-    RunConfiguration, RunStarted, ToolApproval, ToolOutcome, ToolResult, ToolSpec,
+    AgentSnapshot, Approvals, ChunkDelta, Decision, Effect, IncomingRequest, InferenceError,
+    InferenceOutcome, InferenceResponse, Notice, NotifyDeliver, Outcome, RunConfiguration,
+    RunStarted, ToolApproval, ToolOutcome, ToolResult, ToolSpec,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::cursor::Cursor;
 use crate::encode::{Encoder, SseEvent};
-use crate::feed::tests::{Log, answered, feed, id, says};
+use crate::feed::tests::{Log, answered, feed, id, piece, says};
 use crate::frames::ServerFrame;
 
 pub(super) const RUN: Uuid = Uuid::from_u128(1);
@@ -38,6 +39,12 @@ impl Scene {
         let message = make(&mut self.log);
         let feed = self.feed.get_or_insert_with(|| feed(Cursor::default()));
         self.frames.extend(feed.event(&message));
+        self
+    }
+
+    pub(super) fn live(mut self, call: Uuid, attempt: u32, delta: ChunkDelta) -> Self {
+        let feed = self.feed.get_or_insert_with(|| feed(Cursor::default()));
+        self.frames.extend(feed.chunk(&piece(RUN, call, attempt, delta)));
         self
     }
 
@@ -163,6 +170,35 @@ pub(super) fn with_reset() -> Vec<ServerFrame> {
         .piece(FIRST, 1, 0, "It is ")
         .event(|log| log.model_says(RUN, FIRST, "It is so.", &[]))
         .event(|log| log.ends(RUN, answered("It is so.")))
+        .frames
+}
+
+/// A run whose model thinks before it speaks, and thinks again when it has to begin anew.
+pub(super) fn with_reasoning() -> Vec<ServerFrame> {
+    let thinks = |offset, text: &str| ChunkDelta::Reasoning { offset, text: text.to_owned() };
+    let begins = |model: &str| ChunkDelta::Begin { model: model.to_owned() };
+    Scene::begun()
+        .live(FIRST, 1, begins("a/x"))
+        .live(FIRST, 1, thinks(0, "So"))
+        .live(FIRST, 2, begins("b/y"))
+        .live(FIRST, 2, ChunkDelta::Reset)
+        .live(FIRST, 2, thinks(0, "Hmm"))
+        .live(FIRST, 2, thinks(3, ", so"))
+        .piece(FIRST, 2, 0, "It is ")
+        .event(|log| log.model_says(RUN, FIRST, "It is so.", &[]))
+        .event(|log| log.ends(RUN, answered("It is so.")))
+        .frames
+}
+
+/// A run whose model call fails.
+pub(super) fn model_fails(code: &str, retry_after_ms: Option<u64>) -> Vec<ServerFrame> {
+    let error = InferenceError { retry_after_ms, ..InferenceError::new(code, "No.") };
+    let response =
+        InferenceResponse::of(FIRST, "a/x".to_owned(), InferenceOutcome::Failed(error), 1);
+    let outcome = Outcome::Failed { code: code.to_owned(), message: "No.".to_owned() };
+    Scene::begun()
+        .event(|log| log.stored(RUN, id(50), response))
+        .event(|log| log.ends(RUN, outcome))
         .frames
 }
 

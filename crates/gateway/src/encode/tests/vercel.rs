@@ -107,3 +107,29 @@ fn every_end_is_told() {
     assert_eq!(kinds_of(&with_reset()), "error");
     assert_eq!(kinds_of(&steered()), "finish");
 }
+
+#[test]
+fn reasoning_is_told_as_such_and_again_when_the_model_begins_anew() {
+    let events = encode_json(&mut encoder(&[]), &with_reasoning());
+    assert_eq!(
+        kinds(&events),
+        [
+            "start",
+            "start-step",
+            "reasoning-start",
+            "reasoning-delta",
+            "reasoning-end",
+            "reasoning-start",
+            "reasoning-delta",
+            "reasoning-delta",
+            "reasoning-end",
+            "text-start",
+            "text-delta",
+            "text-delta",
+            "text-end",
+            "finish-step",
+            "finish",
+        ]
+    );
+    assert_ne!(events[2]["id"], events[5]["id"]);
+}
