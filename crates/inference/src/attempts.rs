@@ -1,77 +1,364 @@
-//! One call, tried as often as makes sense.
+//! One call, put to its targets until one answers or none would.
+//!
+//! What to do after a failure is decided in [`next`], which target comes when in [`course`]: both
+//! pure. Here is what happens in between.
+
+mod course;
+mod ledger;
+mod next;
+mod target;
 
 use std::time::Duration;
 
-use nexus_contracts::Finish;
-use tokio::time::{Instant, sleep};
-use uuid::Uuid;
+use nexus_contracts::{Event, Finish, InferenceRequest, KeyOwner, Usage};
+use tokio::time::{Instant, sleep_until};
 
-use crate::call::{Call, CallError, Class, Completion, Provider};
+pub(crate) use self::ledger::Ledger;
+
+use self::course::{Course, Pick};
+use self::ledger::{Ear, Running, Seen};
+use self::next::{Failed, Next, SHORT, Scene};
+use self::target::{Target, Waits};
+use crate::breaker::{Breakers, Verdict};
+use crate::call::{Call, CallError, Class, Completion};
+use crate::choice::Choice;
+use crate::cooling::Cooling;
+use crate::failure::Cause;
+use crate::files::Files;
 use crate::live::Live;
+use crate::providers::Providers;
 
-/// Attempts that can be told apart within one delivery: the first, and the one restart.
-pub(crate) const STARTS: u32 = 2;
-/// Most waits for a provider that limits us.
-const MAX_WAITS: u32 = 5;
+/// What all calls of this process share.
+pub(crate) struct Engine {
+    pub(crate) providers: Providers,
+    pub(crate) breakers: Breakers,
+    pub(crate) cooling: Cooling,
+    pub(crate) rules: Rules,
+}
 
-/// One call at one provider.
-pub(crate) struct Attempts<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) provider: &'a dyn Provider,
-    pub(crate) call: Call<'a>,
-    /// Spreads the retries of calls that failed together.
-    pub(crate) id: Uuid,
-    /// Number of the first attempt.
-    pub(crate) first: u32,
+/// What the operator chose.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Longest wait for the first piece of an answer while another target could be asked.
+    pub(crate) first_token: Duration,
+    /// Whether what one provider declines the next is asked.
+    pub(crate) fallback_on_content_filter: bool,
+}
+
+/// A call, or one sample of it.
+pub(crate) struct Job<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) event: &'a Event<InferenceRequest>,
+    pub(crate) files: &'a Files,
+    pub(crate) ledger: &'a Ledger<'a>,
+    pub(crate) started: Instant,
     pub(crate) deadline: Instant,
+    pub(crate) sample: Option<u32>,
 }
 
-/// What has been tried.
-#[derive(Debug, Default)]
-struct Tried {
-    overloaded: u32,
-    transport: u32,
-    limited: u32,
-    /// The answer had begun, or ended before it began.
-    restarted: bool,
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Who answered, or whose failure it is.
+    pub(crate) choice: Choice,
+    /// Where that is, for people.
+    pub(crate) place: String,
+    pub(crate) result: Result<Answer, Cause>,
 }
 
-impl Attempts<'_> {
-    /// Calls until there is an answer or no hope of one.
-    pub(crate) async fn run(&self, mut live: Live) -> Result<Completion, CallError> {
-        let mut tried = Tried::default();
+/// A whole answer, and what it took.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) completion: Completion,
+    pub(crate) usage: Usage,
+    pub(crate) key: Option<KeyOwner>,
+}
+
+/// A call in progress.
+struct Progress<'a> {
+    course: Course,
+    targets: Vec<Option<Target<'a>>>,
+    /// What is said if nobody answers.
+    blame: Option<(usize, Cause)>,
+    /// Targets that take no more than this would find the request too long as well.
+    longer_than: Option<u64>,
+    /// Whether a provider was asked and failed.
+    failed: bool,
+}
+
+/// What became of looking at a target.
+enum Step {
+    Answered(Box<Answer>),
+    Go,
+}
+
+impl<'a> Job<'a> {
+    /// Asks until there is an answer or no hope of one. `choices` is not empty.
+    pub(crate) async fn run(&self, choices: &[Choice], live: &mut Live) -> Ended {
+        let mut progress = Progress {
+            course: Course::new(choices.len()),
+            targets: choices.iter().map(|_| None).collect(),
+            blame: None,
+            longer_than: None,
+            failed: false,
+        };
         loop {
-            let result = self.provider.complete(self.call, &mut live).await;
-            let error = match result {
-                Ok(completion) if is_empty(&completion) && !tried.restarted => {
-                    CallError::new(Class::Truncated, "the answer was empty")
+            let at = match progress.course.pick(self.started.elapsed()) {
+                Pick::Over => break,
+                Pick::Wait(at, until) if self.started + until >= self.deadline => {
+                    progress.course.rule_out(at);
+                    continue;
                 }
-                Ok(completion) => return Ok(completion),
-                Err(error) => error,
+                Pick::Wait(_, until) => {
+                    sleep_until(self.started + until).await;
+                    continue;
+                }
+                Pick::Ask(at) => at,
             };
-            let Some(pause) = tried.pause(&error, live.begun(), self.jitter()) else {
-                return Err(error);
-            };
-            if Instant::now() + pause >= self.deadline {
-                return Err(error);
+            let Some(choice) = choices.get(at) else { break };
+            if let Step::Answered(answer) = self.step(&mut progress, at, choice, live).await {
+                return self.ended(choice, Ok(*answer));
             }
-            let class = error.class.as_str();
-            tracing::warn!(provider = self.name, class, error = %error.message, pause_ms = pause.as_millis(), "model call failed, trying again");
-            metrics::counter!("nexus_inference_retries_total", "provider" => self.name.to_owned(), "class" => class)
-                .increment(1);
-            sleep(pause).await;
-            if live.begun() {
-                live.restart(self.first + 1);
+        }
+        let (at, cause) = progress.blame.unwrap_or((0, Cause::Gone));
+        let none = || Choice { provider: "none".to_owned(), model: String::new() };
+        self.ended(&choices.get(at).cloned().unwrap_or_else(none), Err(cause))
+    }
+
+    fn ended(&self, choice: &Choice, result: Result<Answer, Cause>) -> Ended {
+        let entry = self.engine.providers.entry(&choice.provider);
+        let place = entry.map(|entry| entry.provider.place().to_owned()).unwrap_or_default();
+        Ended { choice: choice.clone(), place, result }
+    }
+
+    /// Asks one target, if it can be asked now.
+    async fn step(
+        &self,
+        progress: &mut Progress<'a>,
+        at: usize,
+        choice: &Choice,
+        live: &mut Live,
+    ) -> Step {
+        let ready = match progress.targets.get_mut(at).and_then(Option::take) {
+            Some(target) => Ok(target),
+            None => Target::ready(&self.engine.providers, self.event, self.files, choice).await,
+        };
+        let target = match ready {
+            Ok(target) => target,
+            Err(cause) => {
+                self.pass(progress, at, choice, cause);
+                return Step::Go;
             }
+        };
+        let step = self.put(progress, at, &target, live).await;
+        if let Some(place) = progress.targets.get_mut(at) {
+            *place = Some(target);
+        }
+        step
+    }
+
+    /// Leaves a target aside that cannot be asked.
+    fn pass(&self, progress: &mut Progress<'_>, at: usize, choice: &Choice, cause: Cause) {
+        let model = choice.full_name();
+        tracing::info!(%model, reason = cause.label(), "model passed over");
+        self.ledger.skip(&model, self.sample, &cause);
+        progress.course.rule_out(at);
+        progress.blame(at, cause);
+    }
+
+    async fn put(
+        &self,
+        progress: &mut Progress<'_>,
+        at: usize,
+        target: &Target<'_>,
+        live: &mut Live,
+    ) -> Step {
+        let others = progress.course.has_others(at);
+        if let Some(rest) = self.engine.cooling.rest(&target.credential, &target.choice.model) {
+            let again = rest.until.saturating_duration_since(Instant::now());
+            let until = self.started.elapsed()
+                + again
+                + Duration::from_millis(100).mul_f64(self.jitter(self.ledger.last()));
+            let waits = rest.class == Class::RateLimited && self.started + until < self.deadline;
+            progress.blame(at, Cause::resting(&rest, again));
+            match (waits, others) {
+                (true, true) if again > SHORT => progress.course.postpone(at, until),
+                (true, _) => progress.course.wait(at, until),
+                (false, _) => {
+                    let cause = Cause::resting(&rest, again);
+                    self.pass(progress, at, &target.choice, cause);
+                }
+            }
+            return Step::Go;
+        }
+        if let Some(cause) = self.unaffordable(progress, target) {
+            self.pass(progress, at, &target.choice, cause);
+            return Step::Go;
+        }
+        let permit = match self.engine.breakers.admit(target.line.clone()) {
+            Ok(permit) => permit,
+            Err(again) => {
+                self.pass(progress, at, &target.choice, Cause::Open { again });
+                return Step::Go;
+            }
+        };
+        progress.course.ask(at, self.started.elapsed());
+        let seen = Seen::default();
+        let running = self.ledger.begin(&target.full_name, self.sample, &target.facts, &seen);
+        live.begin(running.number(), &target.full_name);
+        let waits = target.waits(others, self.engine.rules.first_token);
+        let error = match self.ask(target, waits, &seen, live).await {
+            Ok(completion) => {
+                permit.settle(Verdict::Works);
+                let usage = running.answered(&completion);
+                let key = target.credential.owner;
+                return Step::Answered(Box::new(Answer { completion, usage, key }));
+            }
+            Err(error) => error,
+        };
+        permit.settle(verdict(&error, waits, self.deadline));
+        self.failed(progress, at, target, error, running, &seen);
+        Step::Go
+    }
+
+    /// Why a target may not be asked any more, or not at this price.
+    fn unaffordable(&self, progress: &Progress<'_>, target: &Target<'_>) -> Option<Cause> {
+        let limits = self.event.payload.limits;
+        let requests = self.ledger.requests();
+        if limits.max_attempts.is_some_and(|most| requests >= most.get()) {
+            return Some(Cause::Exhausted { attempts: requests });
+        }
+        if let (Some(tokens), Some(limit)) = (progress.longer_than, target.facts.context_tokens)
+            && limit <= tokens
+        {
+            let tokens = self.ledger.estimate().max(tokens.saturating_add(1));
+            return Some(Cause::Unfit(crate::fit::Unfit::Context { tokens, limit }));
+        }
+        let most = limits.max_cost_microusd?;
+        let left = most.saturating_sub(self.ledger.spent());
+        let microusd = target.dearest(self.ledger.estimate(), |facts, usage| {
+            self.ledger.cost(facts, usage, None).map_or(0, |cost| cost.microusd)
+        });
+        (microusd > left || (left == 0 && most > 0)).then_some(Cause::Dear { microusd, left })
+    }
+
+    /// One attempt.
+    async fn ask(
+        &self,
+        target: &Target<'_>,
+        waits: Waits,
+        seen: &Seen,
+        live: &mut Live,
+    ) -> Result<Completion, CallError> {
+        let began = Instant::now();
+        let call = Call {
+            full_name: &target.full_name,
+            model: &target.choice.model,
+            request: &target.request,
+            files: self.files,
+            credential: &target.credential,
+            patience: waits.patience,
+        };
+        let mut ear = Ear { seen, next: live };
+        let answering = target.entry.provider.complete(call, &mut ear);
+        // Other events of an answer reset its idle time, never this.
+        let silent = async {
+            match waits.first_token {
+                Some(first_token) => {
+                    sleep_until(began + first_token).await;
+                    if seen.first_ms().is_some() {
+                        std::future::pending::<()>().await;
+                    }
+                    first_token
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            result = answering => result,
+            () = sleep_until(self.deadline) => {
+                let limit = self.deadline.saturating_duration_since(self.started).as_secs_f32();
+                Err(CallError::new(Class::Timeout, &format!("no whole answer within {limit} s")))
+            }
+            limit = silent => {
+                let limit = limit.as_secs_f32();
+                Err(CallError::new(Class::Timeout, &format!("nothing of the answer within {limit} s")))
+            }
+        };
+        match result {
+            Ok(completion) if is_empty(&completion) => Err(CallError {
+                usage: completion.usage,
+                provider_request_id: completion.provider_request_id,
+                ..CallError::new(Class::Truncated, EMPTY)
+            }),
+            result => result,
         }
     }
 
-    /// From 0.5 to 1.5, the same for the same call.
-    fn jitter(&self) -> f64 {
-        let hash = u16::from_be_bytes([self.id.as_bytes()[14], self.id.as_bytes()[15]]);
+    /// Draws the consequences of a failure.
+    fn failed(
+        &self,
+        progress: &mut Progress<'_>,
+        at: usize,
+        target: &Target<'_>,
+        error: CallError,
+        running: Running<'_, '_>,
+        seen: &Seen,
+    ) {
+        let number = running.number();
+        let ours = error.class == Class::Timeout;
+        running.failed(&error, ours);
+        self.engine.cooling.note(&target.credential, &target.choice.model, &error);
+        if error.class == Class::Transport {
+            self.engine.providers.doubt();
+        }
+        if error.class == Class::ContextLength {
+            progress.longer_than = progress.longer_than.max(target.facts.context_tokens);
+        }
+        let scene = Scene {
+            now: self.started.elapsed(),
+            left: self.deadline.saturating_duration_since(Instant::now()),
+            shown: seen.first_ms().is_some(),
+            others: progress.course.has_others(at),
+            stands_in: progress.failed && at > 0,
+            jitter: self.jitter(number),
+            despite_filter: self.engine.rules.fallback_on_content_filter,
+        };
+        let CallError { class, retry_after, status, .. } = error;
+        let next = progress.course.failed(at, Failed { class, retry_after, status }, scene);
+        tell(target, &error, next, scene.others);
+        progress.failed = true;
+        progress.blame(at, Cause::Call(error));
+    }
+
+    /// From 0.5 to 1.5, the same for the same attempt of the same call.
+    fn jitter(&self, number: u32) -> f64 {
+        let id = self.event.id.as_bytes();
+        let salt = number.wrapping_mul(40_503).wrapping_add(self.sample.unwrap_or(0) * 7919);
+        let [.., high, low] = salt.to_be_bytes();
+        let hash = u16::from_be_bytes([id[14] ^ high, id[15] ^ low]);
         0.5 + f64::from(hash) / f64::from(u16::MAX)
     }
 }
+
+impl Progress<'_> {
+    /// What a provider said says more than why one was not asked; of equals the first counts.
+    fn blame(&mut self, at: usize, cause: Cause) {
+        let replace = match &self.blame {
+            None => true,
+            Some((of, known)) => {
+                let (known, new) = (known.was_asked(), cause.was_asked());
+                new > known || (new == known && *of == at)
+            }
+        };
+        if replace {
+            self.blame = Some((at, cause));
+        }
+    }
+}
+
+const EMPTY: &str = "the answer was empty";
 
 /// An empty answer is a failure that calls itself success.
 fn is_empty(completion: &Completion) -> bool {
@@ -80,95 +367,40 @@ fn is_empty(completion: &Completion) -> bool {
         && completion.tool_calls.is_empty()
 }
 
-impl Tried {
-    /// How long to wait before trying again; `None` when that does not help.
-    fn pause(&mut self, error: &CallError, begun: bool, jitter: f64) -> Option<Duration> {
-        let back_off = |base_ms: u64, tries: u32| {
-            Duration::from_millis(base_ms * 2_u64.pow(tries.min(8)))
-                .mul_f64(jitter)
-                .max(error.retry_after.unwrap_or_default())
-        };
-        if begun {
-            return match error.class {
-                Class::RateLimited | Class::Overloaded | Class::Transport | Class::Truncated => {
-                    (!std::mem::replace(&mut self.restarted, true)).then(|| back_off(200, 0))
-                }
-                Class::QuotaExhausted
-                | Class::Timeout
-                | Class::Auth
-                | Class::NoKey
-                | Class::Invalid
-                | Class::ContextLength
-                | Class::ContentFilter => None,
-            };
-        }
-        let next = |tried: &mut u32, most: u32| {
-            *tried += 1;
-            (*tried <= most).then_some(*tried - 1)
-        };
-        match error.class {
-            Class::Overloaded => next(&mut self.overloaded, 2).map(|tries| back_off(300, tries)),
-            Class::Transport => next(&mut self.transport, 1).map(|tries| back_off(100, tries)),
-            Class::RateLimited => {
-                let tries = next(&mut self.limited, MAX_WAITS)?;
-                // A hint is kept to; jitter only on top, so that we never come too early.
-                Some(match error.retry_after {
-                    Some(hint) => hint + Duration::from_millis(100).mul_f64(jitter),
-                    None => back_off(1000, tries),
-                })
-            }
-            Class::Truncated => {
-                (!std::mem::replace(&mut self.restarted, true)).then(|| back_off(100, 0))
-            }
-            // The same route would take as long again.
-            Class::Timeout => None,
-            Class::QuotaExhausted
-            | Class::Auth
-            | Class::NoKey
-            | Class::Invalid
-            | Class::ContextLength
-            | Class::ContentFilter => None,
-        }
+/// What a failure says about the model, whoever asks it.
+fn verdict(error: &CallError, waits: Waits, deadline: Instant) -> Verdict {
+    match error.class {
+        Class::Overloaded | Class::Transport => Verdict::Fails,
+        // One question may have no answer.
+        Class::Truncated if error.message == EMPTY => Verdict::Nothing,
+        Class::Truncated => Verdict::Fails,
+        // The caller waited no longer.
+        Class::Timeout if waits.hurried || Instant::now() >= deadline => Verdict::Nothing,
+        Class::Timeout => Verdict::Fails,
+        Class::RateLimited
+        | Class::QuotaExhausted
+        | Class::Auth
+        | Class::NoKey
+        | Class::Invalid
+        | Class::ContextLength
+        | Class::ContentFilter => Verdict::Nothing,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pauses(class: Class, begun: bool) -> usize {
-        let mut tried = Tried::default();
-        let error = CallError::new(class, "");
-        std::iter::from_fn(|| tried.pause(&error, begun, 1.0)).take(20).count()
-    }
-
-    #[test]
-    fn each_class_is_tried_as_often_as_makes_sense() {
-        for (class, before, after) in [
-            (Class::Overloaded, 2, 1),
-            (Class::Transport, 1, 1),
-            (Class::RateLimited, 5, 1),
-            (Class::Truncated, 1, 1),
-            (Class::Timeout, 0, 0),
-            (Class::QuotaExhausted, 0, 0),
-            (Class::Auth, 0, 0),
-            (Class::Invalid, 0, 0),
-            (Class::ContentFilter, 0, 0),
-        ] {
-            assert_eq!((pauses(class, false), pauses(class, true)), (before, after), "{class:?}");
+fn tell(target: &Target<'_>, error: &CallError, next: Next, others: bool) {
+    let (model, class) = (&target.full_name, error.class.as_str());
+    let provider = target.choice.provider.clone();
+    match next {
+        Next::Retry { after } => {
+            tracing::warn!(%model, class, error = %error.message, pause_ms = after.as_millis(), "model call failed, trying again");
+            metrics::counter!("nexus_inference_retries_total", "provider" => provider, "class" => class).increment(1);
         }
-    }
-
-    #[test]
-    fn provider_is_not_asked_before_it_said() {
-        let error = CallError {
-            retry_after: Some(Duration::from_secs(3)),
-            ..CallError::new(Class::RateLimited, "")
-        };
-        assert!(
-            Tried::default()
-                .pause(&error, false, 0.5)
-                .is_some_and(|pause| pause >= Duration::from_secs(3))
-        );
+        Next::NextTarget { .. } if others => {
+            tracing::warn!(%model, class, error = %error.message, "model call failed, asking another model");
+            metrics::counter!("nexus_inference_fallbacks_total", "provider" => provider, "class" => class).increment(1);
+        }
+        Next::NextTarget { .. } | Next::GiveUp => {
+            tracing::warn!(%model, class, error = %error.message, "model call failed");
+        }
     }
 }

@@ -25,6 +25,14 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub discover_every: Duration,
+    /// Longest wait for the first piece of an answer while another model could be asked instead,
+    /// for example `10s`; six times as long where the model is to think. A provider's own
+    /// `first_byte_timeout` and a request's own limit go before it.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub first_token_with_fallback: Duration,
+    /// Whether the next model is asked what one provider's content filter declines.
+    pub fallback_on_content_filter: bool,
 }
 
 /// Whoever provides a key means it to be used, so local servers come after them. Perplexity looks
@@ -54,6 +62,9 @@ impl Default for Config {
             coalesce: Duration::from_millis(25),
             coalesce_bytes: NonZeroUsize::MIN.saturating_add(2047),
             discover_every: Duration::from_secs(30),
+            // Failover answers within 15 s when a provider sends headers and then nothing.
+            first_token_with_fallback: Duration::from_secs(10),
+            fallback_on_content_filter: false,
         }
     }
 }

@@ -12,10 +12,12 @@
 //! its own like [`demo`].
 
 mod attempts;
+mod breaker;
 mod call;
 mod choice;
 mod config;
 mod consensus;
+mod cooling;
 mod credential;
 mod demo;
 mod error;

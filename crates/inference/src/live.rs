@@ -12,47 +12,59 @@ use crate::call::{Piece, Sink};
 /// What the call tells the publisher.
 #[derive(Debug)]
 enum Signal {
-    Text(String),
-    /// The text so far is void; this attempt begins.
-    Restart(u32),
+    /// This attempt begins.
+    Begin {
+        attempt: u32,
+        model: String,
+        reset: bool,
+    },
+    Piece(Kind, String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reasoning,
+    Text,
 }
 
 /// The end that the call writes to. Never waits: an answer is bounded, and the bus is not slow.
 #[derive(Debug)]
 pub(crate) struct Live {
-    signals: UnboundedSender<Signal>,
-    provider: String,
-    started: Instant,
-    /// Whether this attempt has said anything.
-    begun: bool,
-    /// Whether any attempt has.
-    heard: bool,
+    /// `None` where nobody is shown anything.
+    signals: Option<UnboundedSender<Signal>>,
+    /// Whether somebody may have seen something that is void when the next attempt begins.
+    shown: bool,
 }
 
 impl Live {
-    /// Whether the current attempt has said anything.
-    pub(crate) fn begun(&self) -> bool {
-        self.begun
+    /// Shows nothing to anybody.
+    pub(crate) fn silent() -> Self {
+        Self { signals: None, shown: false }
     }
 
-    /// Voids what was said; another attempt follows.
-    pub(crate) fn restart(&mut self, attempt: u32) {
-        self.begun = false;
-        // Nobody listens when the call is being cut off.
-        let _ = self.signals.send(Signal::Restart(attempt));
+    /// An attempt begins at `provider/model`; what an earlier one said is void.
+    pub(crate) fn begin(&mut self, attempt: u32, model: &str) {
+        let reset = std::mem::take(&mut self.shown);
+        self.send(|| Signal::Begin { attempt, model: model.to_owned(), reset });
+    }
+
+    fn send(&self, signal: impl FnOnce() -> Signal) {
+        if let Some(signals) = &self.signals {
+            // Nobody listens when the call is being cut off.
+            let _ = signals.send(signal());
+        }
     }
 }
 
 impl Sink for Live {
     fn take(&mut self, piece: Piece<'_>) {
-        self.begun = true;
-        if !std::mem::replace(&mut self.heard, true) {
-            metrics::histogram!("nexus_inference_first_token_seconds", "provider" => self.provider.clone())
-                .record(self.started.elapsed().as_secs_f64());
-        }
-        if let Piece::Text(text) = piece {
-            let _ = self.signals.send(Signal::Text(text.to_owned()));
-        }
+        let (kind, text) = match piece {
+            Piece::Text(text) => (Kind::Text, text),
+            Piece::Reasoning(text) => (Kind::Reasoning, text),
+            Piece::ToolCall => return,
+        };
+        self.shown = true;
+        self.send(|| Signal::Piece(kind, text.to_owned()));
     }
 }
 
@@ -73,60 +85,80 @@ pub(crate) struct Publisher<'a> {
     signals: UnboundedReceiver<Signal>,
     attempt: u32,
     number: u32,
-    offset: u64,
+    /// Characters published so far.
+    reasoning: u64,
+    text: u64,
+    kind: Kind,
     gathered: String,
+    /// When what is gathered goes out.
+    due: Instant,
 }
 
-/// Both ends for one call, whose first attempt has this number.
+/// Both ends for one call. `again`: somebody may have seen what a killed worker had said.
 pub(crate) fn live<'a>(
     bus: &'a Bus,
     request: &'a Event<InferenceRequest>,
-    provider: &str,
-    attempt: u32,
+    again: bool,
     coalesce: Coalesce,
     now: fn() -> Timestamp,
 ) -> (Live, Publisher<'a>) {
     let (sender, signals) = unbounded_channel();
-    let provider = provider.to_owned();
-    let live =
-        Live { signals: sender, provider, started: Instant::now(), begun: false, heard: false };
-    let gathered = String::new();
-    (
-        live,
-        Publisher { bus, request, now, coalesce, signals, attempt, number: 0, offset: 0, gathered },
-    )
+    let live = Live { signals: Some(sender), shown: again };
+    let publisher = Publisher {
+        bus,
+        request,
+        now,
+        coalesce,
+        signals,
+        attempt: 0,
+        number: 0,
+        reasoning: 0,
+        text: 0,
+        kind: Kind::Text,
+        gathered: String::new(),
+        due: Instant::now(),
+    };
+    (live, publisher)
 }
 
 impl Publisher<'_> {
-    /// Publishes until the other end is dropped. The first piece goes out at once.
+    /// Publishes until the other end is dropped. The first piece of each kind goes out at once.
     pub(crate) async fn run(mut self) {
-        let mut due = Instant::now();
         loop {
             let signal = if self.gathered.is_empty() {
                 self.signals.recv().await
-            } else if let Ok(signal) = timeout_at(due, self.signals.recv()).await {
+            } else if let Ok(signal) = timeout_at(self.due, self.signals.recv()).await {
                 signal
             } else {
                 self.flush().await;
-                due = Instant::now() + self.coalesce.time;
                 continue;
             };
             match signal {
-                Some(Signal::Text(text)) => {
-                    self.gathered.push_str(&text);
-                    if self.gathered.len() >= self.coalesce.bytes || Instant::now() >= due {
-                        self.flush().await;
-                        due = Instant::now() + self.coalesce.time;
-                    }
-                }
-                Some(Signal::Restart(attempt)) => {
+                Some(Signal::Piece(kind, text)) => self.gather(kind, &text).await,
+                Some(Signal::Begin { attempt, model, reset }) => {
                     self.gathered.clear();
-                    (self.attempt, self.number, self.offset) = (attempt, 0, 0);
-                    self.publish(ChunkDelta::Reset).await;
-                    due = Instant::now();
+                    (self.attempt, self.number) = (attempt, 0);
+                    (self.reasoning, self.text) = (0, 0);
+                    if reset {
+                        self.publish(ChunkDelta::Reset).await;
+                    }
+                    self.publish(ChunkDelta::Begin { model }).await;
+                    self.due = Instant::now();
                 }
                 None => return self.flush().await,
             }
+        }
+    }
+
+    async fn gather(&mut self, kind: Kind, text: &str) {
+        if kind != self.kind {
+            self.flush().await;
+            self.kind = kind;
+            self.due = Instant::now();
+        }
+        self.gathered.push_str(text);
+        if self.gathered.len() >= self.coalesce.bytes || Instant::now() >= self.due {
+            self.flush().await;
         }
     }
 
@@ -135,9 +167,21 @@ impl Publisher<'_> {
             return;
         }
         let text = std::mem::take(&mut self.gathered);
-        let offset = self.offset;
-        self.offset += u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
-        self.publish(ChunkDelta::Text { offset, text }).await;
+        let characters = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+        let delta = match self.kind {
+            Kind::Text => {
+                let offset = self.text;
+                self.text += characters;
+                ChunkDelta::Text { offset, text }
+            }
+            Kind::Reasoning => {
+                let offset = self.reasoning;
+                self.reasoning += characters;
+                ChunkDelta::Reasoning { offset, text }
+            }
+        };
+        self.publish(delta).await;
+        self.due = Instant::now() + self.coalesce.time;
     }
 
     async fn publish(&mut self, delta: ChunkDelta) {

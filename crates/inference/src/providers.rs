@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::credential::{Credential, Wallet};
 use crate::demo::Demo;
 use crate::http::HttpProvider;
+use crate::models::{Facts, Models};
 use crate::routing::{self, Plan};
 use crate::settings::{Endpoint, Patience, ProviderSettings};
 use crate::wire::openai_chat::OpenAiChat;
@@ -42,6 +43,7 @@ pub(crate) struct Providers {
     config: Config,
     client: Client,
     wallet: Wallet,
+    models: Models,
     catalog: Catalog<ProviderSettings>,
     entries: RwLock<Arc<BTreeMap<String, Entry>>>,
     /// There is a reason to look at the providers again.
@@ -57,8 +59,9 @@ impl Providers {
         catalog: Catalog<ProviderSettings>,
     ) -> Result<Self, Error> {
         let client = http::client().map_err(Error::Client)?;
-        let (bus, entries) = (bus.clone(), RwLock::default());
-        let this = Self { bus, config, client, wallet, catalog, entries, look: Notify::new() };
+        let (bus, models, entries) = (bus.clone(), Models::default(), RwLock::default());
+        let look = Notify::new();
+        let this = Self { bus, config, client, wallet, models, catalog, entries, look };
         this.reload();
         this.discover().await;
         this.publish().await;
@@ -101,6 +104,12 @@ impl Providers {
     /// A provider with its settings, as they are now.
     pub(crate) fn entry(&self, provider: &str) -> Option<Entry> {
         self.entries().get(provider).cloned()
+    }
+
+    /// What is known of a provider's model.
+    pub(crate) fn facts(&self, entry: &Entry, choice: &Choice) -> Arc<Facts> {
+        let vendor = entry.endpoint().and_then(|endpoint| endpoint.vendor.as_deref());
+        self.models.facts(vendor.unwrap_or(&choice.provider), &choice.model)
     }
 
     /// What a request for `default` would be answered by.

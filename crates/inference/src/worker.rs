@@ -6,19 +6,21 @@ use nexus_bus::{
     Bucket, Bus, Catalog, Delivery, Handler, Limits, Reader, Runner, Start, failpoint,
 };
 use nexus_contracts::{Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempts::{Attempts, STARTS};
-use crate::call::{Call, CallError, Class, Completion};
+use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules};
+use crate::breaker::Breakers;
+use crate::call::Completion;
 use crate::choice::Choice;
 use crate::config::Config;
-use crate::credential::{Credential, Wallet};
+use crate::cooling::Cooling;
+use crate::credential::Wallet;
 use crate::error::Error;
 use crate::files::Files;
 use crate::flights::{self, Flights, Run};
 use crate::live::{Coalesce, live};
-use crate::providers::{Entry, Providers};
+use crate::providers::Providers;
 use crate::{Secrets, failure};
 
 /// Name of the durable consumer.
@@ -65,22 +67,28 @@ impl Inference {
         let coalesce = Coalesce { time: config.coalesce, bytes: config.coalesce_bytes.get() };
         let max_in_flight = config.max_in_flight.get();
         let Resources { secrets, blobs } = resources;
+        let rules = Rules {
+            first_token: config.first_token_with_fallback,
+            fallback_on_content_filter: config.fallback_on_content_filter,
+        };
         let providers = Providers::open(bus, config, Wallet::new(secrets), catalog).await?;
+        let (breakers, cooling) = (Breakers::default(), Cooling::default());
+        let engine = Engine { providers, breakers, cooling, rules };
         let (bus, flights) = (bus.clone(), Flights::default());
-        let worker = Worker { bus, providers, blobs, flights, coalesce, now };
+        let worker = Worker { bus, engine, blobs, flights, coalesce, now };
         Ok(Self { worker: Arc::new(worker), news, max_in_flight, stop })
     }
 
     /// `provider/model` of everything that can be asked now, preferred first.
     #[must_use]
     pub fn available(&self) -> Vec<String> {
-        self.worker.providers.available()
+        self.worker.engine.providers.available()
     }
 
     /// `provider/model` that `default` means now; `none` when there is none.
     #[must_use]
     pub fn default_model(&self) -> String {
-        let default = self.worker.providers.default_choice();
+        let default = self.worker.engine.providers.default_choice();
         default.map_or_else(|| "none".to_owned(), |choice| choice.full_name())
     }
 
@@ -97,7 +105,7 @@ impl Inference {
         let background = async {
             tokio::join!(
                 flights::watch(&worker.bus, news, &worker.flights),
-                worker.providers.follow()
+                worker.engine.providers.follow()
             )
         };
         tokio::select! {
@@ -110,7 +118,7 @@ impl Inference {
 /// Answers model calls.
 struct Worker {
     bus: Bus,
-    providers: Providers,
+    engine: Engine,
     #[expect(dead_code, reason = "read when attachments are shown to models")]
     blobs: Blobs,
     flights: Flights,
@@ -129,9 +137,10 @@ impl Handler for Worker {
         delivery: Delivery,
     ) -> Result<Option<Event<InferenceResponse>>, Error> {
         let started = Instant::now();
-        let (model, outcome) = Box::pin(self.outcome(event, delivery, started)).await;
+        let response = Box::pin(self.respond(event, delivery, started)).await;
         failpoint::hit("inference.after_call");
-        Ok(Some(self.response(event, model, outcome, started.elapsed())))
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Some(self.reply(event, InferenceResponse { duration_ms, ..response })))
     }
 
     fn give_up(
@@ -141,20 +150,17 @@ impl Handler for Worker {
     ) -> Option<Event<InferenceResponse>> {
         let message = format!("The model call could not be made: {reason}. Please try again.");
         let outcome = failure::failed("inference_failed", message);
-        Some(self.response(event, event.payload.model.clone(), outcome, Duration::ZERO))
+        let model = event.payload.model.clone();
+        Some(self.reply(event, InferenceResponse::of(event.id, model, outcome, 0)))
     }
 }
 
 impl Worker {
-    fn response(
+    fn reply(
         &self,
         event: &Event<InferenceRequest>,
-        model: String,
-        outcome: InferenceOutcome,
-        duration: Duration,
+        response: InferenceResponse,
     ) -> Event<InferenceResponse> {
-        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let response = InferenceResponse::of(event.id, model, outcome, duration_ms);
         let mut reply = event.reply(response, (self.now)());
         if reply.encode().len() > MAX_RESPONSE {
             let message = format!(
@@ -166,110 +172,95 @@ impl Worker {
         reply
     }
 
-    /// What comes of a call, and `provider/model` that was asked.
-    async fn outcome(
+    /// What comes of a call.
+    async fn respond(
         &self,
         event: &Event<InferenceRequest>,
         delivery: Delivery,
         started: Instant,
-    ) -> (String, InferenceOutcome) {
+    ) -> InferenceResponse {
         let request = &event.payload;
+        let refused = |metric, code, message| {
+            count("none", metric);
+            let model = request.model.clone();
+            InferenceResponse::of(event.id, model, failure::failed(code, message), 0)
+        };
         if (self.now)().millis_since(delivery.stored_at) > request.start_within_ms {
-            count("none", "expired");
             let message = "The model call waited too long before it could start. Please try again."
                 .to_owned();
-            return (request.model.clone(), failure::failed("expired", message));
+            return refused("expired", "expired", message);
         }
-        let target = self.providers.plan(request).and_then(|plan| {
-            let choice = plan.targets.into_iter().next()?;
-            let entry = self.providers.entry(&choice.provider)?;
-            Some((choice, entry))
-        });
-        let Some((choice, entry)) = target else {
-            count("none", "unknown_model");
-            return (
-                request.model.clone(),
-                failure::failed("unknown_model", self.unknown(&request.model)),
-            );
+        let Some(plan) = self.engine.providers.plan(request) else {
+            return refused("unknown_model", "unknown_model", self.unknown(&request.model));
         };
+        let ledger = Ledger::new(request, self.now);
         let flight = self.flights.enter(Run::new(&event.metadata, event.correlation_id), event.id);
-        let asked = self.ask(event, delivery, &choice, &entry, started);
-        let result = tokio::select! {
+        let asked = self.ask(event, delivery, &plan.targets, &ledger, started);
+        let ended = tokio::select! {
             biased;
             () = flight.cancelled.cancelled() => None,
-            result = asked => Some(result),
+            ended = asked => Some(ended),
         };
-        let outcome = match result {
-            None => InferenceOutcome::Cancelled,
-            Some(Ok(Completion { text, tool_calls, finish, usage, turn, .. })) => {
-                let usage = usage.unwrap_or_default();
-                InferenceOutcome::Completed { text, tool_calls, finish, usage, turn }
+        let (attempts, cost) = ledger.close();
+        let mut key = None;
+        let (model, provider, outcome) = match ended {
+            None => {
+                let last = attempts.last().map(|attempt| attempt.model.clone());
+                let planned = || plan.targets.first().map(Choice::full_name);
+                let model = last.or_else(planned).unwrap_or_else(|| request.model.clone());
+                let provider = model.split_once('/').map_or("none", |(provider, _)| provider);
+                (model.clone(), provider.to_owned(), InferenceOutcome::Cancelled)
             }
-            Some(Err(error)) => {
-                if error.class == Class::Transport {
-                    self.providers.doubt();
-                }
-                tracing::warn!(model = %choice.full_name(), class = error.class.as_str(), error = %error.message, "model call failed");
-                failure::outcome(&choice.provider, entry.provider.place(), &error)
+            Some(Ended { choice, place, result }) => {
+                let model = choice.full_name();
+                let outcome = match result {
+                    Ok(Answer { completion, usage, key: owner }) => {
+                        key = owner;
+                        let Completion { text, tool_calls, finish, turn, .. } = completion;
+                        InferenceOutcome::Completed { text, tool_calls, finish, usage, turn }
+                    }
+                    Err(cause) => cause.outcome(&choice.provider, &place, &model),
+                };
+                (model, choice.provider, outcome)
             }
         };
-        count(&choice.provider, name(&outcome));
-        (choice.full_name(), outcome)
+        count(&provider, name(&outcome));
+        InferenceResponse {
+            cost,
+            key,
+            attempts,
+            route: plan.route,
+            ..InferenceResponse::of(event.id, model, outcome, 0)
+        }
     }
 
-    /// Asks a provider, and publishes what it says while it says it.
+    /// Asks the targets, and publishes what they say while they say it.
     async fn ask(
         &self,
         event: &Event<InferenceRequest>,
         delivery: Delivery,
-        choice: &Choice,
-        entry: &Entry,
+        targets: &[Choice],
+        ledger: &Ledger<'_>,
         started: Instant,
-    ) -> Result<Completion, CallError> {
-        let limit = Duration::from_millis(event.payload.timeout_ms);
-        let earlier =
-            u32::try_from(delivery.attempt.saturating_sub(1)).unwrap_or(u32::MAX / STARTS);
-        let first = earlier.saturating_mul(STARTS).saturating_add(1);
-        let (mut sink, publisher) =
-            live(&self.bus, event, &choice.provider, first, self.coalesce, self.now);
-        if earlier > 0 {
-            // Somebody may have seen what a killed worker had said.
-            sink.restart(first);
-        }
-        let credential = match entry.endpoint() {
-            Some(endpoint) => {
-                let wallet = self.providers.wallet();
-                wallet.credential(&event.metadata, &choice.provider, endpoint).await?
-            }
-            None => Credential::default(),
+    ) -> Ended {
+        let again = delivery.attempt > 1;
+        let (mut sink, publisher) = live(&self.bus, event, again, self.coalesce, self.now);
+        let files = Files::default();
+        let deadline = started + Duration::from_millis(event.payload.timeout_ms);
+        let (engine, files) = (&self.engine, &files);
+        let job = Job { engine, event, files, ledger, started, deadline, sample: None };
+        let asking = async {
+            let ended = job.run(targets, &mut sink).await;
+            // Dropping the sink ends the publisher.
+            drop(sink);
+            ended
         };
-        let call = Call {
-            full_name: &choice.full_name(),
-            model: &choice.model,
-            request: &event.payload,
-            files: &Files::default(),
-            credential: &credential,
-            patience: entry.patience(),
-        };
-        let deadline = started + limit;
-        let (name, provider) = (choice.provider.as_str(), entry.provider.as_ref());
-        let attempts = Attempts { name, provider, call, id: event.id, first, deadline };
-        let calling = async {
-            let late = || {
-                CallError::new(
-                    Class::Timeout,
-                    &format!("no whole answer within {} s", limit.as_secs_f32()),
-                )
-            };
-            timeout_at(deadline, attempts.run(sink)).await.unwrap_or_else(|_| Err(late()))
-        };
-        // The sink is dropped with the call, which ends the publisher.
-        let (result, ()) = tokio::join!(calling, publisher.run());
-        result
+        let (ended, ()) = tokio::join!(asking, publisher.run());
+        ended
     }
 
     fn unknown(&self, model: &str) -> String {
-        let available = self.providers.available();
+        let available = self.engine.providers.available();
         if available.is_empty() {
             return format!(
                 "There is no model {model:?}, and no model provider that can be reached. Set OPENAI_API_KEY, or start Ollama or a llama.cpp server."

@@ -168,8 +168,13 @@ async fn provider_without_its_key_says_which_is_missing() {
     let world = World::start().await;
     let response = world.asked("openai/gpt-5.6", "hi").await;
     let (code, message) = failure(&response);
-    assert_eq!(code, "provider_auth");
-    assert!(message.contains("OPENAI_API_KEY"), "{message}");
+    assert_eq!(code, "no_llm_key");
+    assert!(
+        message
+            .starts_with("No LLM key configured. Provide your own key or request operator access.")
+            && message.contains("OPENAI_API_KEY"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

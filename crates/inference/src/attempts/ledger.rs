@@ -1,0 +1,258 @@
+//! What a call has tried and what that cost, also when it is cut off.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use nexus_contracts::{Attempt, Cost, InferenceRequest, Timestamp, Usage};
+use tokio::time::Instant;
+
+use crate::call::{CallError, Completion, Piece, Sink};
+use crate::failure::Cause;
+use crate::fit;
+use crate::models::Facts;
+
+/// What was tried for one call, over all its deliveries.
+#[derive(Debug)]
+pub(crate) struct Ledger<'r> {
+    request: &'r InferenceRequest,
+    now: fn() -> Timestamp,
+    estimate: OnceLock<u64>,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    attempts: Vec<Attempt>,
+    /// The last number that was given.
+    last: u32,
+    requests: u32,
+    spent: u64,
+}
+
+impl<'r> Ledger<'r> {
+    /// A ledger that begins with what earlier deliveries had begun.
+    pub(crate) fn new(request: &'r InferenceRequest, now: fn() -> Timestamp) -> Self {
+        Self { request, now, estimate: OnceLock::new(), entries: Mutex::default() }
+    }
+
+    /// About how many tokens the request has.
+    pub(crate) fn estimate(&self) -> u64 {
+        *self.estimate.get_or_init(|| fit::estimate(self.request))
+    }
+
+    /// Requests so far, those of killed workers included.
+    pub(crate) fn requests(&self) -> u32 {
+        self.lock().requests
+    }
+
+    /// Millionths of a US dollar so far.
+    pub(crate) fn spent(&self) -> u64 {
+        self.lock().spent
+    }
+
+    /// Enters a request that is being made.
+    pub(crate) fn begin<'l>(
+        &'l self,
+        model: &str,
+        sample: Option<u32>,
+        facts: &'l Facts,
+        seen: &'l Seen,
+    ) -> Running<'l, 'r> {
+        let mut entries = self.lock();
+        entries.last += 1;
+        entries.requests += 1;
+        let attempt = blank(entries.last, model, sample);
+        drop(entries);
+        Running { ledger: self, attempt: Some(attempt), facts, seen, started: Instant::now() }
+    }
+
+    /// Enters a request that is not made, and why.
+    pub(crate) fn skip(&self, model: &str, sample: Option<u32>, cause: &Cause) {
+        let mut entries = self.lock();
+        entries.last += 1;
+        let failure = Some(cause.label().to_owned());
+        let attempt = Attempt { failure, ..blank(entries.last, model, sample) };
+        entries.attempts.push(attempt);
+    }
+
+    /// Enters what a killed worker had begun.
+    pub(crate) fn lost(&self, attempt: Attempt) {
+        let mut entries = self.lock();
+        entries.last = entries.last.max(attempt.number);
+        entries.requests += 1;
+        entries.take(attempt);
+    }
+
+    /// The last number that was given.
+    pub(crate) fn last(&self) -> u32 {
+        self.lock().last
+    }
+
+    /// All attempts in order, and what they cost together.
+    pub(crate) fn close(&self) -> (Vec<Attempt>, Option<Cost>) {
+        let mut attempts = std::mem::take(&mut self.lock().attempts);
+        attempts.sort_by_key(|attempt| attempt.number);
+        let costs = || attempts.iter().filter_map(|attempt| attempt.cost.as_ref());
+        let microusd = costs().fold(0_u64, |sum, cost| sum.saturating_add(cost.microusd));
+        // Of the answer, where there is one: it comes last.
+        let cost = costs().next_back().map(|cost| Cost { microusd, price: cost.price.clone() });
+        (attempts, cost)
+    }
+
+    /// What a usage costs, where the provider does not say it itself.
+    pub(crate) fn cost(&self, facts: &Facts, usage: Usage, said: Option<u64>) -> Option<Cost> {
+        let said = said.map(|microusd| Cost { microusd, price: "provider".to_owned() });
+        said.or_else(|| facts.cost(usage, (self.now)()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn take(&mut self, attempt: Attempt) {
+        let cost = attempt.cost.as_ref().map_or(0, |cost| cost.microusd);
+        self.spent = self.spent.saturating_add(cost);
+        self.attempts.push(attempt);
+    }
+}
+
+fn blank(number: u32, model: &str, sample: Option<u32>) -> Attempt {
+    Attempt {
+        number,
+        model: model.to_owned(),
+        sample,
+        failure: None,
+        http_status: None,
+        provider_request_id: None,
+        first_token_ms: None,
+        duration_ms: 0,
+        usage: None,
+        cost: None,
+    }
+}
+
+/// A request in the making; dropped without an end it was cut off.
+#[derive(Debug)]
+pub(crate) struct Running<'l, 'r> {
+    ledger: &'l Ledger<'r>,
+    /// Until it is entered.
+    attempt: Option<Attempt>,
+    facts: &'l Facts,
+    seen: &'l Seen,
+    started: Instant,
+}
+
+impl Running<'_, '_> {
+    pub(crate) fn number(&self) -> u32 {
+        self.attempt.as_ref().map_or(0, |attempt| attempt.number)
+    }
+
+    /// The answer is whole: enters it, and says what it used.
+    pub(crate) fn answered(mut self, completion: &Completion) -> Usage {
+        let usage = completion.usage.unwrap_or_else(|| self.estimated());
+        let id = completion.provider_request_id.clone();
+        let cost = self.ledger.cost(self.facts, usage, completion.cost_microusd);
+        self.enter(|attempt| Attempt {
+            provider_request_id: id,
+            usage: Some(usage),
+            cost,
+            ..attempt
+        });
+        usage
+    }
+
+    /// It failed. What a provider does not report is not billed, unless we ended it.
+    pub(crate) fn failed(mut self, error: &CallError, ours: bool) {
+        let cut = ours && self.seen.first_ms().is_some();
+        let usage = error.usage.or_else(|| cut.then(|| self.estimated()));
+        let cost = usage.and_then(|usage| self.ledger.cost(self.facts, usage, None));
+        self.enter(|attempt| Attempt {
+            failure: Some(error.class.as_str().to_owned()),
+            http_status: error.status,
+            provider_request_id: error.provider_request_id.clone(),
+            usage,
+            cost,
+            ..attempt
+        });
+    }
+
+    /// Counted from the texts.
+    fn estimated(&self) -> Usage {
+        Usage { estimated: true, ..Usage::of(self.ledger.estimate(), self.seen.tokens()) }
+    }
+
+    fn enter(&mut self, end: impl FnOnce(Attempt) -> Attempt) {
+        if let Some(mut attempt) = self.attempt.take() {
+            attempt.duration_ms = millis(self.started);
+            attempt.first_token_ms = self.seen.first_ms();
+            self.ledger.lock().take(end(attempt));
+        }
+    }
+}
+
+impl Drop for Running<'_, '_> {
+    fn drop(&mut self) {
+        if self.attempt.is_some() {
+            let usage = self.estimated();
+            let cost = self.ledger.cost(self.facts, usage, None);
+            let failure = Some("cancelled".to_owned());
+            self.enter(|attempt| Attempt { failure, usage: Some(usage), cost, ..attempt });
+        }
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What has been seen of an answer so far.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    started: Instant,
+    /// Milliseconds until the first piece, and one more.
+    first: AtomicU64,
+    characters: AtomicU64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        let (first, characters) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { started: Instant::now(), first, characters }
+    }
+}
+
+impl Seen {
+    /// When the first piece came, in milliseconds; `None` while none has.
+    pub(crate) fn first_ms(&self) -> Option<u64> {
+        self.first.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// About how many tokens came: four characters each.
+    fn tokens(&self) -> u64 {
+        self.characters.load(Ordering::Relaxed).div_ceil(4)
+    }
+}
+
+/// Hears an answer on its way to who shows it.
+pub(crate) struct Ear<'s, S> {
+    pub(crate) seen: &'s Seen,
+    pub(crate) next: &'s mut S,
+}
+
+impl<S: Sink> Sink for Ear<'_, S> {
+    fn take(&mut self, piece: Piece<'_>) {
+        if self.seen.first.load(Ordering::Relaxed) == 0 {
+            self.seen.first.store(millis(self.seen.started).saturating_add(1), Ordering::Relaxed);
+        }
+        if let Piece::Text(text) | Piece::Reasoning(text) = piece {
+            let characters = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+            self.seen.characters.fetch_add(characters, Ordering::Relaxed);
+        }
+        self.next.take(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+use nexus_contracts::{AttemptLimits, Message, Role, Sampling};
+
+use super::*;
+use crate::call::Class;
+use crate::models::Facts;
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(0)
+}
+
+/// Twelve tokens by the rule of thumb.
+fn request() -> InferenceRequest {
+    InferenceRequest {
+        model: "p/m".to_owned(),
+        messages: vec![Message::text(Role::User, "x".repeat(48))],
+        tools: Vec::new(),
+        sampling: Sampling::default(),
+        limits: AttemptLimits::default(),
+        number: 1,
+        start_within_ms: 1,
+        timeout_ms: 1,
+    }
+}
+
+struct Deaf;
+
+impl Sink for Deaf {
+    fn take(&mut self, _piece: Piece<'_>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempt_that_is_cut_off_is_listed_with_an_estimate() {
+    let request = request();
+    let ledger = Ledger::new(&request, now);
+    let (facts, seen) = (Facts::default(), Seen::default());
+    let running = ledger.begin("p/m", None, &facts, &seen);
+    tokio::time::advance(std::time::Duration::from_millis(7)).await;
+    Ear { seen: &seen, next: &mut Deaf }.take(Piece::Text("nine char"));
+    drop(running);
+    let input = ledger.estimate();
+    let cut = Attempt {
+        failure: Some("cancelled".to_owned()),
+        first_token_ms: Some(7),
+        duration_ms: 7,
+        usage: Some(Usage { estimated: true, ..Usage::of(input, 3) }),
+        ..blank(1, "p/m", None)
+    };
+    assert_eq!(ledger.close(), (vec![cut], None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failure_is_billed_only_when_the_provider_reports_it_or_we_ended_it() {
+    let request = request();
+    let ledger = Ledger::new(&request, now);
+    let facts = Facts::default();
+    let used = |usage, shown, ours| {
+        let seen = Seen::default();
+        let running = ledger.begin("p/m", None, &facts, &seen);
+        if shown {
+            Ear { seen: &seen, next: &mut Deaf }.take(Piece::Text("four"));
+        }
+        running.failed(&CallError { usage, ..CallError::new(Class::Truncated, "") }, ours);
+        ledger.lock().attempts.last().and_then(|attempt| attempt.usage)
+    };
+    assert_eq!(used(None, true, false), None);
+    assert_eq!(used(Some(Usage::of(1, 2)), true, false), Some(Usage::of(1, 2)));
+    assert_eq!(used(None, false, true), None);
+    let estimated = Usage { estimated: true, ..Usage::of(ledger.estimate(), 1) };
+    assert_eq!(used(None, true, true), Some(estimated));
+}
+
+#[test]
+fn numbers_go_on_after_those_of_a_killed_worker() {
+    let request = request();
+    let ledger = Ledger::new(&request, now);
+    let cost = Some(Cost { microusd: 40, price: "p/m@1".to_owned() });
+    ledger.lost(Attempt { cost: cost.clone(), ..blank(3, "p/m", None) });
+    ledger.skip("p/n", None, &Cause::Gone);
+    assert_eq!((ledger.last(), ledger.requests(), ledger.spent()), (4, 1, 40));
+    let (attempts, total) = ledger.close();
+    assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(total, cost);
+}

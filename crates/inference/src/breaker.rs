@@ -1,0 +1,228 @@
+//! Breakers: a model that fails again and again is left alone for a while. Pure, but for the
+//! table of them; time is passed in.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Outcomes that are remembered.
+const WINDOW: usize = 20;
+/// Outcomes before anything is concluded from them.
+const ENOUGH: usize = 5;
+/// First time that a model is left alone.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// Longest time; each failed probe doubles it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+/// When to ask again while somebody else probes.
+const WHILE_PROBED: Duration = Duration::from_secs(1);
+/// Breakers that are kept; the addresses of people's own servers are without number.
+const MAX_BREAKERS: usize = 4096;
+
+/// One breaker. Moments are times since any fixed one.
+#[derive(Debug, Clone)]
+pub(crate) struct Breaker {
+    /// Whether each of the last calls failed, oldest first.
+    recent: VecDeque<bool>,
+    state: State,
+    /// How long it opens next time.
+    pause: Duration,
+    /// Counts changes of state: what began before one says nothing after it.
+    era: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open { until: Duration },
+    Probing,
+}
+
+/// Leave to make one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pass {
+    era: u64,
+}
+
+/// What a call says about the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Works,
+    Fails,
+    /// It was not the model's doing.
+    Nothing,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { recent: VecDeque::new(), state: State::Closed, pause: FIRST_PAUSE, era: 0 }
+    }
+}
+
+impl Breaker {
+    /// Leave for a call, or how long until it is worth asking again.
+    pub(crate) fn admit(&mut self, now: Duration) -> Result<Pass, Duration> {
+        match self.state {
+            State::Closed => {}
+            State::Open { until } if now < until => return Err(until - now),
+            State::Open { .. } => self.turn(State::Probing),
+            State::Probing => return Err(WHILE_PROBED),
+        }
+        Ok(Pass { era: self.era })
+    }
+
+    /// Takes note of how a call ended.
+    pub(crate) fn settle(&mut self, pass: Pass, verdict: Verdict, now: Duration) {
+        if pass.era != self.era {
+            return;
+        }
+        match (self.state, verdict) {
+            (State::Closed, Verdict::Works | Verdict::Fails) => {
+                self.recent.push_back(verdict == Verdict::Fails);
+                if self.recent.len() > WINDOW {
+                    self.recent.pop_front();
+                }
+                let failed = self.recent.iter().filter(|failed| **failed).count();
+                // What works has worked: only a failure opens.
+                if verdict == Verdict::Fails
+                    && self.recent.len() >= ENOUGH
+                    && failed * 2 >= self.recent.len()
+                {
+                    self.open(now);
+                }
+            }
+            (State::Probing, Verdict::Works) => {
+                self.pause = FIRST_PAUSE;
+                self.recent.clear();
+                self.turn(State::Closed);
+            }
+            (State::Probing, Verdict::Fails) => self.open(now),
+            // The next call probes.
+            (State::Probing, Verdict::Nothing) => self.turn(State::Open { until: now }),
+            (State::Closed | State::Open { .. }, _) => {}
+        }
+    }
+
+    fn open(&mut self, now: Duration) {
+        self.recent.clear();
+        self.turn(State::Open { until: now.saturating_add(self.pause) });
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn turn(&mut self, state: State) {
+        self.state = state;
+        self.era += 1;
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.state == State::Closed && !self.recent.contains(&true)
+    }
+
+    /// Closed, half-open, open.
+    fn level(&self) -> f64 {
+        match self.state {
+            State::Closed => 0.0,
+            State::Probing => 1.0,
+            State::Open { .. } => 2.0,
+        }
+    }
+}
+
+/// What a breaker is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Line {
+    pub(crate) provider: String,
+    pub(crate) base_url: String,
+    pub(crate) model: String,
+}
+
+/// The breakers of this process.
+#[derive(Debug)]
+pub(crate) struct Breakers {
+    origin: Instant,
+    known: Mutex<HashMap<Line, Breaker>>,
+}
+
+impl Default for Breakers {
+    fn default() -> Self {
+        Self { origin: Instant::now(), known: Mutex::default() }
+    }
+}
+
+impl Breakers {
+    /// Leave for a call, or how long until it is worth asking again.
+    pub(crate) fn admit(&self, line: Line) -> Result<Permit<'_>, Duration> {
+        let mut known = self.lock();
+        if known.len() >= MAX_BREAKERS && !known.contains_key(&line) {
+            known.retain(|_, breaker| !breaker.is_fresh());
+        }
+        let breaker = known.entry(line.clone()).or_default();
+        let (before, admitted) = (breaker.era, breaker.admit(self.origin.elapsed()));
+        tell(&line, breaker, before);
+        drop(known);
+        Ok(Permit { breakers: self, pass: admitted?, line })
+    }
+
+    /// Whether a call would be let through now.
+    pub(crate) fn is_open(&self, line: &Line) -> bool {
+        let now = self.origin.elapsed();
+        self.lock().get(line).is_some_and(|breaker| breaker.clone().admit(now).is_err())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Line, Breaker>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leave for one call; dropped without a verdict it says nothing about the model.
+#[derive(Debug)]
+pub(crate) struct Permit<'b> {
+    breakers: &'b Breakers,
+    line: Line,
+    pass: Pass,
+}
+
+impl Permit<'_> {
+    /// Ends the call.
+    pub(crate) fn settle(self, verdict: Verdict) {
+        self.note(verdict);
+    }
+
+    fn note(&self, verdict: Verdict) {
+        let mut known = self.breakers.lock();
+        if let Some(breaker) = known.get_mut(&self.line) {
+            let before = breaker.era;
+            breaker.settle(self.pass, verdict, self.breakers.origin.elapsed());
+            tell(&self.line, breaker, before);
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        // After a verdict this changes nothing: a probe's pass is of an era gone by, and nothing
+        // is what any other says.
+        self.note(Verdict::Nothing);
+    }
+}
+
+/// Shows a change of state.
+fn tell(line: &Line, breaker: &Breaker, before: u64) {
+    if breaker.era == before {
+        return;
+    }
+    let Line { provider, model, .. } = line;
+    metrics::gauge!("nexus_inference_breaker_state", "provider" => provider.clone(), "model" => model.clone())
+        .set(breaker.level());
+    match breaker.state {
+        State::Open { .. } => {
+            tracing::warn!(%provider, %model, "model fails again and again, it is left alone for a while");
+        }
+        State::Probing => tracing::info!(%provider, %model, "model is tried again"),
+        State::Closed => tracing::info!(%provider, %model, "model works again"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
