@@ -15,22 +15,37 @@ use nexus_testkit::process::repository;
 use serde_json::Value;
 
 /// Our crates that each crate in `crates/` may use. What is not listed may not exist.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("nexus-contracts", &[]),
     ("nexus-conversation", &["nexus-contracts"]),
     ("nexus-blobs", &["nexus-contracts"]),
     ("nexus-bus", &["nexus-contracts"]),
     ("nexus-store", &[]),
     ("nexus-osc-codec", &[]),
+    ("nexus-egress", &[]),
+    ("nexus-vault", &["nexus-contracts", "nexus-bus", "nexus-egress", "nexus-store"]),
     ("nexus-embedded", &[]),
     ("nexus-orchestrator", &["nexus-contracts", "nexus-bus", "nexus-conversation"]),
-    ("nexus-inference", &["nexus-contracts", "nexus-blobs", "nexus-bus"]),
+    (
+        "nexus-inference",
+        &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-egress", "nexus-vault"],
+    ),
     (
         "nexus-tools",
-        &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store", "nexus-osc-codec"],
+        &[
+            "nexus-contracts",
+            "nexus-blobs",
+            "nexus-bus",
+            "nexus-egress",
+            "nexus-store",
+            "nexus-osc-codec",
+        ],
     ),
     ("nexus-memory", &["nexus-contracts", "nexus-bus", "nexus-store"]),
-    ("nexus-gateway", &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store"]),
+    (
+        "nexus-gateway",
+        &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store", "nexus-vault"],
+    ),
     ("nexus-telegram", &["nexus-contracts", "nexus-blobs", "nexus-bus"]),
     ("nexus-osc", &["nexus-contracts", "nexus-bus", "nexus-osc-codec"]),
     ("nexus-testkit", &["nexus-contracts", "nexus-bus", "nexus-embedded"]),
@@ -42,6 +57,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "nexus-blobs",
             "nexus-bus",
             "nexus-store",
+            "nexus-vault",
             "nexus-embedded",
             "nexus-orchestrator",
             "nexus-inference",
@@ -58,7 +74,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 /// Libraries with the only crates that may use them outside tests.
 const KEPT_TO: [(&str, &[&str]); 6] = [
     ("async-nats", &["nexus-bus", "nexus-testkit"]),
-    ("sqlx", &["nexus-store", "nexus-memory", "nexus-tools", "nexus-gateway"]),
+    ("sqlx", &["nexus-store", "nexus-memory", "nexus-tools", "nexus-gateway", "nexus-vault"]),
     ("clap", &["nexus"]),
     ("figment", &["nexus"]),
     ("anyhow", &["nexus", "nexus-testkit"]),

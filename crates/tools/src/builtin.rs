@@ -1,6 +1,5 @@
 //! The tools that Nexus brings.
 
-mod address;
 mod calculator;
 mod clock;
 #[cfg(feature = "failpoints")]

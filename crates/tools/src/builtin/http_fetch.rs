@@ -50,7 +50,7 @@ impl HttpFetch {
         };
         Ok(Self {
             guard: Guard::new(allow),
-            public: client().dns_resolver(guard::PublicOnly).build()?,
+            public: client().dns_resolver(nexus_egress::PublicOnly).build()?,
             anywhere: client().build()?,
         })
     }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use nexus_egress::is_public;
 use url::{Host, Url};
 
-use crate::builtin::address::is_public;
 use crate::tool::ToolError;
 
 /// By which client a place is reached.
@@ -59,33 +58,9 @@ impl Guard {
     }
 }
 
-/// Resolves names to their public addresses.
-pub(super) struct PublicOnly;
-
-/// A name has no public address.
-#[derive(Debug, thiserror::Error)]
-#[error("{name} has no public address")]
-struct NotPublic {
-    name: String,
-}
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
-                return Err(NotPublic { name: name.as_str().to_owned() }.into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
-
 /// What the model is told when a request fails.
 pub(super) fn explain(url: &Url, error: &reqwest::Error) -> ToolError {
-    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    if causes.any(<dyn StdError>::is::<NotPublic>) {
+    if nexus_egress::is_refused(error) {
         return refused(url);
     }
     let root = std::iter::successors(error.source(), |cause| (*cause).source()).last();

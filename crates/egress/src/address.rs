@@ -40,7 +40,8 @@ const CLOSED_V6: [(Ipv6Addr, u32); 4] = [
 ///
 /// All that embeds an IPv4 address (mapped, compatible, NAT64, 6to4, Teredo) is not: what it
 /// reaches is decided by a gateway that we do not know.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !CLOSED_V4.iter().any(|(network, length)| {
             (u32::from(v4) ^ u32::from(*network)).leading_zeros() >= *length
