@@ -4,6 +4,7 @@
 //! input is acknowledged; subject, partition and fence of a command come from one value; nobody
 //! but [`Topology`] creates or changes streams.
 
+mod ask;
 mod blob;
 mod catalog;
 mod chunk;
@@ -21,6 +22,7 @@ mod records;
 mod runner;
 mod topology;
 
+pub use ask::{Question, Questions};
 pub use blob::{Checkpoint, Checkpoints, Cursors};
 pub use catalog::{Bucket, Catalog};
 pub use chunk::Chunks;
