@@ -1,0 +1,138 @@
+//! The table `billing.usage_records`.
+
+use std::collections::HashMap;
+
+use nexus_contracts::{TenantId, Timestamp};
+use nexus_store::{Store, TenantTransaction};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::record::UsageRecord;
+
+/// What model calls used, as it is recorded. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    store: Store,
+}
+
+impl Ledger {
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) async fn tenant(&self, tenant: TenantId) -> Result<TenantTransaction, Error> {
+        Ok(self.store.tenant(tenant.0).await?)
+    }
+
+    /// Writes records of one tenant; those that are known stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Query`] when the database does not take one of them: none is written then.
+    pub async fn write(&self, tenant: TenantId, records: &[&UsageRecord]) -> Result<(), Error> {
+        // One statement must not write a row twice.
+        let mut first: HashMap<Uuid, &UsageRecord> = HashMap::with_capacity(records.len());
+        for record in records {
+            let kept = first.entry(record.id).or_insert(record);
+            if record.sequence < kept.sequence {
+                *kept = record;
+            }
+        }
+        let rows: Vec<&UsageRecord> = first.into_values().collect();
+        let rows = serde_json::to_string(&rows).map_err(Error::Record)?;
+        let mut tx = self.tenant(tenant).await?;
+        // An event that is stored twice, as after the stream has forgotten its id, counts once: as
+        // it was first stored, whichever delivery comes first.
+        sqlx::query(
+            "INSERT INTO billing.usage_records AS known
+               (id, tenant_id, user_id, at, sequence, operation, channel, conversation, run, agent_id,
+                provider, model, key_owner, input_tokens, output_tokens, cache_read_tokens,
+                cache_write_tokens, reasoning_tokens, is_estimated, cost_microusd, price, attempts,
+                lost_attempts, outcome)
+             SELECT id, tenant_id, user_id, at, sequence, operation, channel, conversation, run, agent_id,
+                provider, model, key_owner, input_tokens, output_tokens, cache_read_tokens,
+                cache_write_tokens, reasoning_tokens, is_estimated, cost_microusd, price, attempts,
+                lost_attempts, outcome
+             FROM json_populate_recordset(NULL::billing.usage_records, $1::text::json)
+             ON CONFLICT (tenant_id, id) DO UPDATE SET
+               user_id = EXCLUDED.user_id, at = EXCLUDED.at, sequence = EXCLUDED.sequence,
+               operation = EXCLUDED.operation, channel = EXCLUDED.channel,
+               conversation = EXCLUDED.conversation, run = EXCLUDED.run, agent_id = EXCLUDED.agent_id,
+               provider = EXCLUDED.provider, model = EXCLUDED.model, key_owner = EXCLUDED.key_owner,
+               input_tokens = EXCLUDED.input_tokens, output_tokens = EXCLUDED.output_tokens,
+               cache_read_tokens = EXCLUDED.cache_read_tokens,
+               cache_write_tokens = EXCLUDED.cache_write_tokens,
+               reasoning_tokens = EXCLUDED.reasoning_tokens, is_estimated = EXCLUDED.is_estimated,
+               cost_microusd = EXCLUDED.cost_microusd, price = EXCLUDED.price,
+               attempts = EXCLUDED.attempts, lost_attempts = EXCLUDED.lost_attempts,
+               outcome = EXCLUDED.outcome
+             WHERE EXCLUDED.sequence < known.sequence",
+        )
+        .bind(rows)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::query("recording usage"))?;
+        tx.commit().await.map_err(Error::query("committing usage"))
+    }
+
+    /// A tenant's records of events with these sequences, both included.
+    pub(crate) async fn stored_between(
+        &self,
+        tenant: TenantId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<UsageRecord>, Error> {
+        let mut tx = self.tenant(tenant).await?;
+        let rows = sqlx::query(
+            "SELECT row_to_json(r)::text FROM billing.usage_records r
+             WHERE tenant_id = $1 AND sequence BETWEEN $2 AND $3",
+        );
+        let rows = rows.bind(tenant.0).bind(signed(first)).bind(signed(last));
+        let rows = rows.fetch_all(&mut *tx).await.map_err(Error::query("reading usage records"))?;
+        rows.iter().map(record).collect()
+    }
+
+    /// A tenant's records since a moment whose sequences are outside these.
+    pub(crate) async fn stored_outside(
+        &self,
+        tenant: TenantId,
+        since: Timestamp,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<UsageRecord>, Error> {
+        let mut tx = self.tenant(tenant).await?;
+        let rows = sqlx::query(
+            "SELECT row_to_json(r)::text FROM billing.usage_records r
+             WHERE tenant_id = $1 AND at >= $2::text::timestamptz AND sequence NOT BETWEEN $3 AND $4",
+        );
+        let rows =
+            rows.bind(tenant.0).bind(since.to_string()).bind(signed(first)).bind(signed(last));
+        let rows = rows.fetch_all(&mut *tx).await.map_err(Error::query("reading usage records"))?;
+        rows.iter().map(record).collect()
+    }
+
+    /// A tenant's records of these events.
+    pub(crate) async fn named(
+        &self,
+        tenant: TenantId,
+        ids: &[Uuid],
+    ) -> Result<Vec<UsageRecord>, Error> {
+        let mut tx = self.tenant(tenant).await?;
+        let rows = sqlx::query(
+            "SELECT row_to_json(r)::text FROM billing.usage_records r
+             WHERE tenant_id = $1 AND id = ANY($2)",
+        );
+        let rows = rows.bind(tenant.0).bind(ids).fetch_all(&mut *tx).await;
+        rows.map_err(Error::query("reading usage records"))?.iter().map(record).collect()
+    }
+}
+
+fn record(row: &PgRow) -> Result<UsageRecord, Error> {
+    serde_json::from_str(row.get(0)).map_err(Error::Record)
+}
+
+fn signed(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
