@@ -94,7 +94,8 @@ impl Ledger {
         rows.iter().map(record).collect()
     }
 
-    /// A tenant's records since a moment whose sequences are outside these.
+    /// A tenant's records that name later events than the last one, or earlier ones than the first
+    /// although they are not as old as this moment.
     pub(crate) async fn stored_outside(
         &self,
         tenant: TenantId,
@@ -105,7 +106,8 @@ impl Ledger {
         let mut tx = self.tenant(tenant).await?;
         let rows = sqlx::query(
             "SELECT row_to_json(r)::text FROM billing.usage_records r
-             WHERE tenant_id = $1 AND at >= $2::text::timestamptz AND sequence NOT BETWEEN $3 AND $4",
+             WHERE tenant_id = $1
+               AND (sequence > $4 OR sequence < $3 AND at >= $2::text::timestamptz)",
         );
         let rows =
             rows.bind(tenant.0).bind(since.to_string()).bind(signed(first)).bind(signed(last));
