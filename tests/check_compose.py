@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-WORKERS = {"orchestrator", "inference", "tools", "memory", "gateway", "telegram", "osc"}
+WORKERS = {"orchestrator", "inference", "tools", "memory", "billing", "gateway", "telegram", "osc"}
 # Services that answer HTTP, and where; PostgreSQL has its own check.
 HEALTH = {"nats": "/healthz", "gateway": "/readyz", "postgres": "pg_isready"}
 REPO = pathlib.Path(__file__).resolve().parent.parent

@@ -15,7 +15,7 @@ use nexus_testkit::process::repository;
 use serde_json::Value;
 
 /// Our crates that each crate in `crates/` may use. What is not listed may not exist.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("nexus-contracts", &[]),
     ("nexus-conversation", &["nexus-contracts"]),
     ("nexus-blobs", &["nexus-contracts"]),
@@ -42,9 +42,17 @@ const MAY_USE: [(&str, &[&str]); 18] = [
         ],
     ),
     ("nexus-memory", &["nexus-contracts", "nexus-bus", "nexus-store"]),
+    ("nexus-billing", &["nexus-contracts", "nexus-bus", "nexus-store"]),
     (
         "nexus-gateway",
-        &["nexus-contracts", "nexus-blobs", "nexus-bus", "nexus-store", "nexus-vault"],
+        &[
+            "nexus-contracts",
+            "nexus-billing",
+            "nexus-blobs",
+            "nexus-bus",
+            "nexus-store",
+            "nexus-vault",
+        ],
     ),
     ("nexus-telegram", &["nexus-contracts", "nexus-blobs", "nexus-bus"]),
     ("nexus-osc", &["nexus-contracts", "nexus-bus", "nexus-osc-codec"]),
@@ -63,6 +71,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "nexus-inference",
             "nexus-tools",
             "nexus-memory",
+            "nexus-billing",
             "nexus-gateway",
             "nexus-telegram",
             "nexus-osc",
@@ -74,7 +83,17 @@ const MAY_USE: [(&str, &[&str]); 18] = [
 /// Libraries with the only crates that may use them outside tests.
 const KEPT_TO: [(&str, &[&str]); 6] = [
     ("async-nats", &["nexus-bus", "nexus-testkit"]),
-    ("sqlx", &["nexus-store", "nexus-memory", "nexus-tools", "nexus-gateway", "nexus-vault"]),
+    (
+        "sqlx",
+        &[
+            "nexus-store",
+            "nexus-memory",
+            "nexus-billing",
+            "nexus-tools",
+            "nexus-gateway",
+            "nexus-vault",
+        ],
+    ),
     ("clap", &["nexus"]),
     ("figment", &["nexus"]),
     ("anyhow", &["nexus", "nexus-testkit"]),

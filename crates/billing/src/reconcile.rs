@@ -29,7 +29,7 @@ pub enum Difference {
     /// A record without an event.
     Extra { found: UsageRecord },
     /// A record that says something else than its event.
-    Changed { columns: Vec<&'static str>, wanted: UsageRecord, found: UsageRecord },
+    Changed { columns: Vec<&'static str>, wanted: Box<UsageRecord>, found: Box<UsageRecord> },
 }
 
 /// What came of a comparison.
@@ -171,6 +171,7 @@ impl Comparison<'_> {
     fn judge(&mut self, wanted: UsageRecord, found: UsageRecord) {
         let columns = wanted.differences(&found);
         if !columns.is_empty() {
+            let (wanted, found) = (Box::new(wanted), Box::new(found));
             self.account.differences.push(Difference::Changed { columns, wanted, found });
         }
     }
@@ -216,7 +217,8 @@ impl Comparison<'_> {
             }
         }
         self.account.differences.sort_by_key(|difference| match difference {
-            Difference::Missing { wanted } | Difference::Changed { wanted, .. } => wanted.sequence,
+            Difference::Missing { wanted } => wanted.sequence,
+            Difference::Changed { wanted, .. } => wanted.sequence,
             Difference::Extra { found } => found.sequence,
         });
         Ok(self.account)

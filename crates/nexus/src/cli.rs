@@ -88,6 +88,8 @@ enum Command {
     Tools,
     /// Models that can be asked now
     Models,
+    /// What model calls used and cost
+    Usage(commands::usage::Options),
     /// Settings in force, each with its source
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -120,6 +122,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Agents => commands::lists::agents(&settings, json).await,
         Command::Tools => commands::lists::tools(&settings, json).await,
         Command::Models => commands::lists::models(&settings, json).await,
+        Command::Usage(options) => commands::usage::run(&settings, options, json).await,
         Command::Config(ConfigCommand::Show) => commands::config::run(&settings, json),
         Command::Doctor => commands::doctor::run(&settings, json).await,
     }

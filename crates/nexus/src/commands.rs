@@ -11,3 +11,4 @@ pub(crate) mod lists;
 pub(crate) mod replay;
 pub(crate) mod schema;
 pub(crate) mod tail;
+pub(crate) mod usage;

@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) inference: nexus_inference::Config,
     pub(crate) tools: nexus_tools::Config,
     pub(crate) memory: nexus_memory::Config,
+    pub(crate) billing: nexus_billing::Config,
     pub(crate) gateway: nexus_gateway::Config,
     pub(crate) telegram: nexus_telegram::Config,
     pub(crate) osc: nexus_osc::Config,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use metrics_exporter_prometheus::PrometheusHandle;
+use nexus_billing::Billing;
 use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Chain};
 use nexus_contracts::LOCAL_TENANT;
@@ -30,6 +31,7 @@ pub(crate) enum Role {
     Inference,
     Tools,
     Memory,
+    Billing,
     Gateway,
     Telegram,
     Osc,
@@ -42,6 +44,7 @@ impl Role {
             Self::Inference => "inference",
             Self::Tools => "tools",
             Self::Memory => "memory",
+            Self::Billing => "billing",
             Self::Gateway => "gateway",
             Self::Telegram => "telegram",
             Self::Osc => "osc",
@@ -50,8 +53,14 @@ impl Role {
 
     /// All that `nexus up` runs, in the order in which they come up: what others need comes first.
     pub(crate) fn all(config: &Config) -> Vec<Self> {
-        let mut roles =
-            vec![Self::Tools, Self::Inference, Self::Memory, Self::Orchestrator, Self::Gateway];
+        let mut roles = vec![
+            Self::Tools,
+            Self::Inference,
+            Self::Memory,
+            Self::Billing,
+            Self::Orchestrator,
+            Self::Gateway,
+        ];
         if config.osc.listen.is_some() {
             roles.push(Self::Osc);
         }
@@ -82,6 +91,7 @@ pub(crate) type Running = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 pub(crate) fn migrations() -> Vec<Migration> {
     let mut all: Vec<Migration> = nexus_memory::MIGRATIONS.to_vec();
     all.extend(nexus_tools::MIGRATIONS);
+    all.extend(nexus_billing::MIGRATIONS);
     all.extend(nexus_gateway::MIGRATIONS);
     #[cfg(feature = "failpoints")]
     all.extend(nexus_tools::TEST_MIGRATIONS);
@@ -114,6 +124,10 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
             }
             Role::Memory => {
                 let worker = Memory::open(&bus, config.memory, store, now, stop).await?;
+                Box::pin(async { Ok(Box::pin(worker.run()).await?) })
+            }
+            Role::Billing => {
+                let worker = Billing::open(&bus, config.billing, store, now, stop);
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Gateway => {
