@@ -109,8 +109,7 @@ impl Ledger {
              WHERE tenant_id = $1
                AND (sequence > $4 OR sequence < $3 AND at >= $2::text::timestamptz)",
         );
-        let rows =
-            rows.bind(tenant.0).bind(since.to_string()).bind(signed(first)).bind(signed(last));
+        let rows = rows.bind(tenant.0).bind(readable(since)).bind(signed(first)).bind(signed(last));
         let rows = rows.fetch_all(&mut *tx).await.map_err(Error::query("reading usage records"))?;
         rows.iter().map(record).collect()
     }
@@ -133,6 +132,14 @@ impl Ledger {
 
 fn record(row: &PgRow) -> Result<UsageRecord, Error> {
     serde_json::from_str(row.get(0)).map_err(Error::Record)
+}
+
+/// 0001-01-01T00:00:00Z in microseconds: what is before it PostgreSQL writes in another way.
+const YEAR_ONE: i64 = -62_135_596_800_000_000;
+
+/// A moment as PostgreSQL reads it.
+pub(crate) fn readable(at: Timestamp) -> String {
+    at.max(Timestamp::from_micros(YEAR_ONE)).to_string()
 }
 
 fn signed(sequence: u64) -> i64 {

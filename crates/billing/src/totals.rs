@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::error::Error;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, readable};
 
 /// What sums are made over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,8 +140,8 @@ impl Ledger {
         )
         .bind(asked.by.as_str())
         .bind(tenant.0)
-        .bind(asked.since.to_string())
-        .bind(asked.until.map(|until| until.to_string()))
+        .bind(readable(asked.since))
+        .bind(asked.until.map(readable))
         .bind(user)
         .bind(channels)
         .fetch_all(&mut *tx)

@@ -5,5 +5,6 @@ pub(crate) mod completions;
 pub(crate) mod files;
 pub(crate) mod offers;
 pub(crate) mod runs;
+pub(crate) mod usage;
 pub(crate) mod vercel;
 mod wishes;

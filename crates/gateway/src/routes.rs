@@ -5,7 +5,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 
 use crate::app::App;
-use crate::door::{agui, completions, files, runs, vercel};
+use crate::door::{agui, completions, files, runs, usage, vercel};
 use crate::{assets, health, origin, socket};
 
 /// Every address that the gateway answers.
@@ -36,6 +36,7 @@ fn api() -> Router<Arc<App>> {
         .route("/v1/files/{id}", get(files::download))
         .route("/v1/models", get(completions::models))
         .route("/v1/chat/completions", post(completions::chat))
+        .route("/v1/usage", get(usage::usage))
         .route("/v1/agui", post(agui::default_agent))
         .route("/v1/agui/{agent}", post(agui::agent))
         .route("/v1/vercel/chat", post(vercel::chat))

@@ -22,7 +22,7 @@ const DEATHS: u64 = 20;
 const CALLS_A_LIFE: u64 = 12;
 
 fn everything(by: By) -> Question {
-    Question { since: Timestamp::from_micros(0), until: None, by, user: None }
+    Question { since: Timestamp::from_micros(i64::MIN), until: None, by, user: None }
 }
 
 async fn sum(ledger: &Ledger, tenant: TenantId) -> Totals {
