@@ -186,7 +186,7 @@ fn assert_none(rule: &str, broken: &[String]) {
 
 #[test]
 fn dependencies_point_one_way() {
-    let allowed: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    let allowed: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
     let mut broken = Vec::new();
     for package in crates() {
         let Some(allowed) = allowed.get(package.name.as_str()) else {
