@@ -8,13 +8,15 @@ use crate::connection::Bus;
 use crate::error::Error;
 use crate::publish::json;
 
-/// A bucket with small records that adapters need again after a restart.
+/// A bucket with small records that are needed again after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shelf {
     /// What has been shown to people, and where: 30 days.
     Deliveries,
     /// Which conversation a client means, and where a run belongs: 30 days.
     Threads,
+    /// How hard a conversation's questions have been: a day.
+    Routes,
 }
 
 impl Shelf {
@@ -22,6 +24,7 @@ impl Shelf {
         match self {
             Self::Deliveries => "DELIVERIES",
             Self::Threads => "THREADS",
+            Self::Routes => "ROUTES",
         }
     }
 }

@@ -6,11 +6,19 @@ pub(crate) struct Offer {
     pub(crate) provider: String,
     /// The usual one first.
     pub(crate) models: Vec<String>,
-    /// Whether it can be asked now: reachable, with its key.
+    /// Its name in the table of models.
+    pub(crate) vendor: String,
+    /// Whether it can be asked now: reachable, with the operator's key where it needs one.
     pub(crate) available: bool,
+    /// Whether it can be asked by those who have a key.
+    pub(crate) reachable: bool,
     /// Whether it serves nothing but these models.
     pub(crate) only_these: bool,
     pub(crate) demo: bool,
+    /// On this machine: what it is asked goes nowhere else.
+    pub(crate) local: bool,
+    /// Its models look things up on the web by themselves.
+    pub(crate) searches_web: bool,
 }
 
 /// A provider and its own name of a model.
@@ -52,15 +60,6 @@ impl Preference<'_> {
             None => (unnamed, if offer.demo { 3 } else { 1 }, offer.provider.clone()),
         });
     }
-
-    /// What a request's `model` means among sorted offers.
-    pub(crate) fn resolve(&self, model: &str, offers: &[Offer]) -> Option<Choice> {
-        match (model, self.default_model) {
-            ("default", Some(fixed)) if fixed != "default" => named(fixed, offers),
-            ("default", _) => first_available(offers),
-            (name, _) => named(name, offers),
-        }
-    }
 }
 
 /// `provider/model` of everything that can be asked now.
@@ -72,15 +71,27 @@ pub(crate) fn available(offers: &[Offer]) -> Vec<String> {
     offers.iter().filter(|offer| offer.available).flat_map(names).collect()
 }
 
-fn first_available(offers: &[Offer]) -> Option<Choice> {
-    offers.iter().filter(|offer| offer.available).find_map(|offer| {
-        // Local servers list models that only embed; asked to talk they fail.
-        let model = offer.models.iter().find(|model| !model.to_lowercase().contains("embed"))?;
-        Some(Choice::new(&offer.provider, model))
-    })
+pub(crate) fn first_available(offers: &[Offer]) -> Option<Choice> {
+    offers.iter().filter(|offer| offer.available).find_map(usual)
 }
 
-fn named(name: &str, offers: &[Offer]) -> Option<Choice> {
+/// The model of a provider that is asked when none is named.
+fn usual(offer: &Offer) -> Option<Choice> {
+    // Local servers list models that only embed; asked to talk they fail.
+    let model = offer.models.iter().find(|model| !model.to_lowercase().contains("embed"))?;
+    Some(Choice::new(&offer.provider, model))
+}
+
+/// What an entry of a chain means: `provider/model`, or a provider's usual model.
+pub(crate) fn listed(entry: &str, offers: &[Offer]) -> Option<Choice> {
+    match entry.split_once('/') {
+        Some((provider, _)) => named(entry, offers).filter(|choice| choice.provider == provider),
+        None => usual(offers.iter().find(|offer| offer.provider == entry)?),
+    }
+}
+
+/// What `provider/model`, or a model's name alone, means.
+pub(crate) fn named(name: &str, offers: &[Offer]) -> Option<Choice> {
     if let Some((provider, model)) = name.split_once('/')
         && let Some(offer) = offers.iter().find(|offer| offer.provider == provider)
     {
@@ -99,14 +110,19 @@ fn named(name: &str, offers: &[Offer]) -> Option<Choice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::{Asker, World, asked, plan};
 
     fn offer(provider: &str, models: &[&str], available: bool) -> Offer {
         Offer {
             provider: provider.to_owned(),
             models: models.iter().map(|model| (*model).to_owned()).collect(),
+            vendor: provider.to_owned(),
             available,
+            reachable: available,
             only_these: provider == "openai",
             demo: provider == "demo",
+            local: provider != "openai",
+            searches_web: false,
         }
     }
 
@@ -114,7 +130,10 @@ mod tests {
         let order = crate::Config::default().prefer;
         let preference = Preference { default_model, order: &order };
         preference.sort(&mut offers);
-        preference.resolve(model, &offers).map(|choice| choice.full_name())
+        let (routes, models) = Default::default();
+        let world = World { offers: &offers, preference, routes: &routes, models: &models };
+        let plan = plan(&asked(model, ""), world, Asker::default()).ok()?;
+        plan.targets.first().map(Choice::full_name)
     }
 
     fn some(name: &str) -> Option<String> {

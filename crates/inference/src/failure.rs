@@ -82,8 +82,7 @@ impl Cause {
             Self::Unfit(unfit) => {
                 let too_long = matches!(unfit, Unfit::Context { .. });
                 let code = if too_long { "provider_context_length" } else { "model_unfit" };
-                let message =
-                    format!("{model} cannot answer this: {unfit}. Please choose another model.");
+                let message = format!("{model} cannot answer this: {unfit}. {}", unfit.advice());
                 failed(code, message)
             }
             Self::Dear { microusd, left } => failed(

@@ -40,6 +40,11 @@ use secrecy::SecretString;
 
 pub use config::Config;
 pub use error::Error;
+pub use models::{ModelSettings, PriceSettings};
+pub use routing::{
+    Case, CaseError, Figures, OnMissing, PolicyName, Problem, RouteSettings, Tier, check_settings,
+    evaluate, read_cases,
+};
 pub use settings::{DemoSettings, Endpoint, ProviderSettings, RateLimits};
 pub use worker::{Inference, Resources};
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
-use nexus_contracts::InferenceRequest;
+use nexus_contracts::{InferenceRequest, Metadata, Tenant};
 use reqwest::Client;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::call::{CallError, Class, Provider};
 use crate::choice::{Choice, Offer, Preference, available};
@@ -16,8 +17,8 @@ use crate::config::Config;
 use crate::credential::{Credential, Wallet};
 use crate::demo::Demo;
 use crate::http::HttpProvider;
-use crate::models::{Facts, Models};
-use crate::routing::{self, Plan};
+use crate::models::{Facts, ModelSettings, Models};
+use crate::routing::{self, Asker, Plan, Refusal, RouteSettings, Sticky, World};
 use crate::settings::{Endpoint, Patience, ProviderSettings};
 use crate::wire::openai_chat::OpenAiChat;
 use crate::{Error, http};
@@ -37,14 +38,40 @@ pub(crate) struct Entry {
     found: Option<Vec<String>>,
 }
 
+/// The settings on the bus, live.
+#[derive(Clone)]
+pub(crate) struct Catalogs {
+    providers: Catalog<ProviderSettings>,
+    routes: Catalog<RouteSettings>,
+    models: Catalog<ModelSettings>,
+    tenants: Catalog<Tenant>,
+}
+
+impl Catalogs {
+    /// Loads the settings, and follows them until `stop`.
+    pub(crate) async fn follow(
+        bus: &Bus,
+        stop: &CancellationToken,
+    ) -> Result<Self, nexus_bus::Error> {
+        let config = Bucket::Config;
+        Ok(Self {
+            providers: Catalog::follow(bus, config, "provider", stop.clone()).await?,
+            routes: Catalog::follow(bus, config, "route", stop.clone()).await?,
+            models: Catalog::follow(bus, config, "model", stop.clone()).await?,
+            tenants: Catalog::follow(bus, config, "tenant", stop.clone()).await?,
+        })
+    }
+}
+
 /// All providers.
 pub(crate) struct Providers {
     bus: Bus,
     config: Config,
     client: Client,
     wallet: Wallet,
-    models: Models,
-    catalog: Catalog<ProviderSettings>,
+    catalogs: Catalogs,
+    sticky: Sticky,
+    models: RwLock<Models>,
     entries: RwLock<Arc<BTreeMap<String, Entry>>>,
     /// There is a reason to look at the providers again.
     look: Notify,
@@ -56,12 +83,13 @@ impl Providers {
         bus: &Bus,
         config: Config,
         wallet: Wallet,
-        catalog: Catalog<ProviderSettings>,
+        catalogs: Catalogs,
     ) -> Result<Self, Error> {
         let client = http::client().map_err(Error::Client)?;
-        let (bus, models, entries) = (bus.clone(), Models::default(), RwLock::default());
-        let look = Notify::new();
-        let this = Self { bus, config, client, wallet, models, catalog, entries, look };
+        let sticky = Sticky::open(bus).await?;
+        let models = RwLock::new(Models::of(&catalogs.models.entries()));
+        let (bus, entries, look) = (bus.clone(), RwLock::default(), Notify::new());
+        let this = Self { bus, config, client, wallet, catalogs, sticky, models, entries, look };
         this.reload();
         this.discover().await;
         this.publish().await;
@@ -70,16 +98,25 @@ impl Providers {
 
     /// Follows the settings and the providers, for ever.
     pub(crate) async fn follow(&self) {
-        tokio::join!(self.follow_settings(), self.follow_providers());
+        tokio::join!(self.follow_settings(), self.follow_models(), self.follow_providers());
     }
 
     /// New settings hold at once, however long a provider takes to say what it has.
     async fn follow_settings(&self) {
-        let mut catalog = self.catalog.clone();
+        let mut catalog = self.catalogs.providers.clone();
         loop {
             catalog.changed().await;
             self.reload();
             self.look.notify_one();
+        }
+    }
+
+    async fn follow_models(&self) {
+        let mut catalog = self.catalogs.models.clone();
+        loop {
+            catalog.changed().await;
+            let models = Models::of(&catalog.entries());
+            *self.models.write().unwrap_or_else(PoisonError::into_inner) = models;
         }
     }
 
@@ -96,9 +133,42 @@ impl Providers {
         }
     }
 
-    /// What is asked for a request, best first; `None` when its model means nothing that is there.
-    pub(crate) fn plan(&self, request: &InferenceRequest) -> Option<Plan> {
-        routing::plan(request, self.preference(), &self.offers(&self.entries()))
+    /// What is asked for a request, best first. `auto` remembers its tier for the conversation.
+    pub(crate) async fn plan(
+        &self,
+        place: &Metadata,
+        request: &InferenceRequest,
+    ) -> Result<Plan, Refusal> {
+        let auto = routing::is_auto(&request.model, self.preference());
+        let sticky = if auto { self.sticky.load(place).await } else { None };
+        let local_models_only = self
+            .catalogs
+            .tenants
+            .entries()
+            .values()
+            .any(|tenant| tenant.id == place.tenant && tenant.local_models_only);
+        let asker = Asker { local_models_only, own_keys: &[], sticky };
+        let plan = self.routed(|world| routing::plan(request, world, asker))?;
+        if let Some(tier) = plan.remember {
+            self.sticky.store(place, sticky, tier).await;
+        }
+        Ok(plan)
+    }
+
+    /// What is known of a provider's model.
+    pub(crate) fn facts(&self, entry: &Entry, choice: &Choice) -> Arc<Facts> {
+        let facts = self.models().facts(entry.vendor(&choice.provider), &choice.model);
+        if entry.is_free() { Arc::new(facts.on_this_machine()) } else { facts }
+    }
+
+    fn models(&self) -> Models {
+        self.models.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn routed<T>(&self, route: impl FnOnce(World<'_>) -> T) -> T {
+        let (offers, models) = (self.offers(&self.entries()), self.models());
+        let (preference, routes) = (self.preference(), self.catalogs.routes.entries());
+        route(World { offers: &offers, preference, routes: &routes, models: &models })
     }
 
     /// A provider with its settings, as they are now.
@@ -106,15 +176,9 @@ impl Providers {
         self.entries().get(provider).cloned()
     }
 
-    /// What is known of a provider's model.
-    pub(crate) fn facts(&self, entry: &Entry, choice: &Choice) -> Arc<Facts> {
-        let vendor = entry.endpoint().and_then(|endpoint| endpoint.vendor.as_deref());
-        self.models.facts(vendor.unwrap_or(&choice.provider), &choice.model)
-    }
-
     /// What a request for `default` would be answered by.
     pub(crate) fn default_choice(&self) -> Option<Choice> {
-        self.preference().resolve("default", &self.offers(&self.entries()))
+        self.routed(routing::default_choice)
     }
 
     pub(crate) fn wallet(&self) -> &Wallet {
@@ -157,7 +221,7 @@ impl Providers {
 
     /// Takes the settings as they are now; providers whose settings are the same stay.
     fn reload(&self) {
-        let settings = self.catalog.entries();
+        let settings = self.catalogs.providers.entries();
         self.change(|entries| {
             let before = std::mem::take(entries);
             entries.extend(settings.iter().filter_map(|(name, settings)| {
@@ -254,6 +318,21 @@ impl Entry {
         known.map_or(Patience::OF_THE_DEMO, |(endpoint, address)| endpoint.patience(&address))
     }
 
+    /// Its name in the table of models.
+    fn vendor<'e>(&'e self, name: &'e str) -> &'e str {
+        self.endpoint().and_then(|endpoint| endpoint.vendor.as_deref()).unwrap_or(name)
+    }
+
+    /// Whether what it is asked stays on this machine.
+    fn is_local(&self) -> bool {
+        self.endpoint().is_none_or(Endpoint::is_local)
+    }
+
+    /// Whether nobody charges for it: on this machine, and no key to charge by.
+    fn is_free(&self) -> bool {
+        self.is_local() && self.endpoint().is_none_or(|endpoint| endpoint.api_key_env.is_none())
+    }
+
     fn discovers(&self) -> bool {
         self.endpoint().is_some_and(|endpoint| endpoint.discover)
     }
@@ -276,10 +355,14 @@ impl Entry {
                 models.push(model.clone());
             }
         }
+        let reachable = self.found.is_some() || !self.discovers();
         Offer {
             provider: name.to_owned(),
-            available: self.operators_key(name, wallet).is_ok()
-                && (self.found.is_some() || !self.discovers()),
+            vendor: self.vendor(name).to_owned(),
+            available: reachable && self.operators_key(name, wallet).is_ok(),
+            reachable,
+            local: self.is_local(),
+            searches_web: self.endpoint().is_some_and(|endpoint| endpoint.searches_web),
             only_these: !self.discovers() && !models.is_empty(),
             demo: matches!(self.settings, ProviderSettings::Demo(_)),
             models,

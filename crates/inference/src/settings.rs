@@ -125,6 +125,11 @@ impl Endpoint {
         Ok(url)
     }
 
+    /// Whether what it is asked stays on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.address().is_ok_and(|address| is_loopback(&address))
+    }
+
     /// Timeouts for a server at this address.
     pub(crate) fn patience(&self, address: &Url) -> Patience {
         let (first_byte, idle) = if is_loopback(address) { (120, 60) } else { (15, 20) };

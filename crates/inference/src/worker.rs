@@ -2,9 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_blobs::Blobs;
-use nexus_bus::{
-    Bucket, Bus, Catalog, Delivery, Handler, Limits, Reader, Runner, Start, failpoint,
-};
+use nexus_bus::{Bus, Delivery, Handler, Limits, Reader, Runner, Start, failpoint};
 use nexus_contracts::{Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +18,8 @@ use crate::error::Error;
 use crate::files::Files;
 use crate::flights::{self, Flights, Run};
 use crate::live::{Coalesce, live};
-use crate::providers::Providers;
+use crate::providers::{Catalogs, Providers};
+use crate::routing::Refusal;
 use crate::{Secrets, failure};
 
 /// Name of the durable consumer.
@@ -62,7 +61,7 @@ impl Inference {
         now: fn() -> Timestamp,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let catalog = Catalog::follow(bus, Bucket::Config, "provider", stop.clone()).await?;
+        let catalogs = Catalogs::follow(bus, &stop).await?;
         let news = flights::news(bus, Start::New).await?;
         let coalesce = Coalesce { time: config.coalesce, bytes: config.coalesce_bytes.get() };
         let max_in_flight = config.max_in_flight.get();
@@ -71,7 +70,7 @@ impl Inference {
             first_token: config.first_token_with_fallback,
             fallback_on_content_filter: config.fallback_on_content_filter,
         };
-        let providers = Providers::open(bus, config, Wallet::new(secrets), catalog).await?;
+        let providers = Providers::open(bus, config, Wallet::new(secrets), catalogs).await?;
         let (breakers, cooling) = (Breakers::default(), Cooling::default());
         let engine = Engine { providers, breakers, cooling, rules };
         let (bus, flights) = (bus.clone(), Flights::default());
@@ -190,8 +189,15 @@ impl Worker {
                 .to_owned();
             return refused("expired", "expired", message);
         }
-        let Some(plan) = self.engine.providers.plan(request) else {
-            return refused("unknown_model", "unknown_model", self.unknown(&request.model));
+        let plan = match self.engine.providers.plan(&event.metadata, request).await {
+            Ok(plan) => plan,
+            Err(refusal) => {
+                let message = match &refusal {
+                    Refusal::Unknown { .. } => self.unknown(&request.model),
+                    Refusal::NotLocal { .. } | Refusal::Blind { .. } => refusal.to_string(),
+                };
+                return refused(refusal.code(), refusal.code(), message);
+            }
         };
         let ledger = Ledger::new(request, self.now);
         let flight = self.flights.enter(Run::new(&event.metadata, event.correlation_id), event.id);

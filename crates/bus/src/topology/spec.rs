@@ -116,8 +116,10 @@ pub(crate) struct BucketSpec {
 /// As long as events are kept.
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Buckets have no file: their names and shapes are part of the code that uses them.
-pub(crate) const BUCKETS: [BucketSpec; 7] = [
+pub(crate) const BUCKETS: [BucketSpec; 8] = [
     bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO),
     bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO),
     bucket("LEASES", "processes that live, and what they hold", 1, Duration::from_secs(5)),
@@ -125,6 +127,7 @@ pub(crate) const BUCKETS: [BucketSpec; 7] = [
     bucket("CURSORS", "how far adapters have read their channels", 1, Duration::ZERO),
     bucket("DELIVERIES", "what adapters have shown, and where", 1, MONTH),
     bucket("THREADS", "the conversations that clients mean", 1, MONTH),
+    bucket("ROUTES", "how hard the questions of conversations have been", 1, DAY),
 ];
 
 pub(crate) const BLOBS: &str = "BLOBS";
