@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nexus_contracts::{InferenceRequest, Part, Role};
+use nexus_contracts::{InferenceRequest, Message, Part, Role};
 
 use super::lexicon;
 
@@ -15,7 +15,7 @@ const READ: usize = 16 * 1024;
 /// The features of a request: of its last question, and weakly of what went before.
 pub(super) fn features(request: &InferenceRequest) -> Features {
     let last = request.messages.iter().rev().find(|message| message.role == Role::User);
-    let text = last.map(|message| message.joined_text()).unwrap_or_default();
+    let text = last.map(Message::joined_text).unwrap_or_default();
     let turns = request.messages.iter().filter(|message| message.role == Role::User).count();
     let files = last.map_or(0, |message| {
         message.parts.iter().filter(|part| matches!(part, Part::Attachment { .. })).count()
