@@ -45,10 +45,16 @@ struct Nats {
 impl Nats {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
+        // As in `nexus up`: by default the server allows three quarters of the free disk, and the
+        // streams reserve more than that on a small one.
+        let conf = data.path().join("nats.conf");
+        std::fs::write(&conf, "jetstream { max_file_store: 1TB }\n").unwrap();
         let child = Command::new(servers().join("bin/nats-server"))
             // 0 would mean 4222.
             .args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"])
             .arg(data.path().join("js"))
+            .arg("-c")
+            .arg(&conf)
             .arg("--ports_file_dir")
             .arg(data.path())
             .stderr(Stdio::null())
