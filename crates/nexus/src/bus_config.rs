@@ -11,14 +11,16 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str); 8] = files![
+const FILES: [(&str, &str); 10] = files![
     "streams/events.toml",
     "streams/chunks.toml",
     "streams/dead.toml",
     "agents/assistant.toml",
     "agents/npc.toml",
     "osc-profiles/ableton.toml",
+    "models.toml",
     "providers.toml",
+    "routes.toml",
     "tenants/local.toml",
 ];
 

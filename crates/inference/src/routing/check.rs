@@ -62,6 +62,20 @@ pub fn check_settings(
     problems
 }
 
+/// What a provider that serves nothing but its list offers, where the model is not in it.
+fn offered(provider: Option<&ProviderSettings>, entry: &str, model: &str) -> Option<String> {
+    let models = match provider? {
+        ProviderSettings::Demo(demo) => &demo.models,
+        settings => {
+            let endpoint = settings.endpoint()?;
+            let open = endpoint.discover || endpoint.models.is_empty();
+            (!open).then_some(&endpoint.models)?
+        }
+    };
+    let listed = !entry.contains('/') || models.iter().any(|known| known == model);
+    (!listed).then(|| models.join(", "))
+}
+
 fn of_route(
     name: &str,
     route: &RouteSettings,
@@ -78,6 +92,10 @@ fn of_route(
             ));
         } else if model.is_empty() {
             reasons.push(format!("{entry:?} names no model after the slash"));
+        } else if let Some(offered) = offered(providers.get(provider), entry, model) {
+            reasons.push(format!(
+                "{entry:?} is not offered; models of provider.{provider} are {offered}"
+            ));
         }
     }
     if route.after.as_ref().is_some_and(|after| !after.contains('/')) {

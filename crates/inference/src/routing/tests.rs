@@ -295,11 +295,12 @@ fn image_goes_to_a_model_that_sees_or_is_refused_by_the_setting() {
 fn wrong_settings_are_named_with_their_entry() {
     let providers = json!({
         "openai": { "kind": "openai-chat", "base_url": "https://api.openai.com/v1" },
+        "few": { "kind": "gemini", "base_url": "https://host", "models": ["a", "b/c"] },
         "broken": { "kind": "gemini", "base_url": "ftp://host" },
     });
     let routes = json!({
         "auto": { "policy": "fixed", "easy_below": 0.8 },
-        "easy": { "chain": ["gorq/llama", "openai/"] },
+        "easy": { "chain": ["gorq/llama", "openai/", "few/b/c", "few/d"] },
         "empty": {},
         "fast": { "chain": ["openai"], "tier": "easy", "on_missing": "error" },
         "falls": { "after": "openai/gpt-5.6", "chain": ["openai"] },
@@ -321,8 +322,9 @@ fn wrong_settings_are_named_with_their_entry() {
         [
             "provider.broken: base_url has to start with http:// or https:// and a host",
             "route.auto: easy_below = 0.8 and hard_from = 0.7 have to be between 0 and 1, the first not above the second",
-            "route.easy: \"gorq/llama\" names no provider; there are broken, openai. Write provider/model, or provider alone",
+            "route.easy: \"gorq/llama\" names no provider; there are broken, few, openai. Write provider/model, or provider alone",
             "route.easy: \"openai/\" names no model after the slash",
+            "route.easy: \"few/d\" is not offered; models of provider.few are a, b/c",
             "route.empty: chain is missing or empty: there is nothing to ask",
             "route.fast: tier belongs to the table [auto]",
             "route.fast: on_missing belongs to the table [vision]",
@@ -335,6 +337,43 @@ fn wrong_settings_are_named_with_their_entry() {
     );
     let unknown = json!({ "chains": ["openai"] });
     assert!(serde_json::from_value::<RouteSettings>(unknown).is_err());
+}
+
+/// The entries of one kind of the project's own bus-config.
+fn shipped<T: serde::de::DeserializeOwned>(kind: &str) -> BTreeMap<String, T> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
+    let spec = nexus_bus::Spec::read_folder(&folder, nexus_bus::Durability::Interval).unwrap();
+    let entry = |entry: &nexus_bus::Entry| {
+        let name = entry.key.strip_prefix(kind)?.strip_prefix('.')?;
+        Some((name.to_owned(), serde_json::from_value(entry.value.clone()).unwrap()))
+    };
+    spec.entries().iter().filter_map(entry).collect()
+}
+
+#[test]
+fn shipped_settings_have_no_problem_and_name_known_models() {
+    let (providers, routes) = (shipped("provider"), shipped::<RouteSettings>("route"));
+    let models = shipped::<crate::ModelSettings>("model");
+    assert_eq!(check_settings(&providers, &routes, &models), []);
+    for model in models.values() {
+        let (vendor, model) = model.name.split_once('/').unwrap();
+        let known = Models::default().facts(vendor, model).name.clone();
+        assert!(known.is_some(), "{vendor}/{model} overrides nothing");
+    }
+    for entry in routes.values().flat_map(|route| &route.chain) {
+        let Some((provider, model)) = entry.split_once('/') else { continue };
+        let vendor = providers[provider].endpoint().and_then(|one| one.vendor.as_deref());
+        let facts = Models::default().facts(vendor.unwrap_or(provider), model);
+        // The catalogue has no rows for Qwen's own service.
+        assert!(facts.name.is_some() || provider == "qwen", "{entry}");
+    }
+    let seeing = &routes["vision"].chain;
+    for entry in seeing {
+        let (provider, model) = entry.split_once('/').unwrap();
+        let vendor = providers[provider].endpoint().and_then(|one| one.vendor.as_deref());
+        let facts = Models::default().facts(vendor.unwrap_or(provider), model);
+        assert_eq!(facts.takes_images, Some(true), "{entry}");
+    }
 }
 
 proptest! {
