@@ -9,4 +9,5 @@
 mod answers;
 mod failures;
 mod raw;
+mod routes;
 mod world;

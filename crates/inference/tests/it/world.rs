@@ -154,8 +154,19 @@ impl World {
         messages: Vec<Message>,
         tools: Vec<ToolSpec>,
     ) -> Event<InferenceRequest> {
+        self.ask_in(&Uuid::now_v7().to_string(), model, messages, tools).await
+    }
+
+    /// Stores a model call of a conversation.
+    pub(crate) async fn ask_in(
+        &self,
+        conversation: &str,
+        model: &str,
+        messages: Vec<Message>,
+        tools: Vec<ToolSpec>,
+    ) -> Event<InferenceRequest> {
         let id = Uuid::now_v7();
-        let conversation = Token::encode(&id.to_string()).unwrap();
+        let conversation = Token::encode(conversation).unwrap();
         let metadata = Metadata::at(LOCAL_TENANT, self.channel.clone(), conversation);
         let request = InferenceRequest {
             model: model.to_owned(),
