@@ -1,6 +1,7 @@
 use std::marker::PhantomData;
 
 use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
+use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +18,8 @@ pub enum Shelf {
     Threads,
     /// How hard a conversation's questions have been: a day.
     Routes,
+    /// What keys of providers have used of their limits: five minutes.
+    Limits,
 }
 
 impl Shelf {
@@ -25,6 +28,7 @@ impl Shelf {
             Self::Deliveries => "DELIVERIES",
             Self::Threads => "THREADS",
             Self::Routes => "ROUTES",
+            Self::Limits => "LIMITS",
         }
     }
 }
@@ -112,6 +116,30 @@ impl<T: Serialize + DeserializeOwned + Sync> Records<T> {
     /// [`Error::Request`] when it cannot be deleted.
     pub async fn remove(&self, key: &str) -> Result<(), Error> {
         self.store.purge(key).await.map_err(Error::request(self.doing("removing", key)))
+    }
+
+    /// Hands on what is under the keys that begin with `prefix` and a dot, by the rest of the key,
+    /// and each change of it. Ends when the connection to the server is lost.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when it cannot be read, or reading broke off.
+    pub async fn follow(
+        &self,
+        prefix: &str,
+        mut take: impl FnMut(&str, T) + Send,
+    ) -> Result<(), Error> {
+        let doing = || self.doing("following", prefix);
+        let watch = self.store.watch_with_history(format!("{prefix}.>"));
+        let mut watch = watch.await.map_err(Error::request(doing()))?;
+        while let Some(entry) = watch.next().await {
+            let entry = entry.map_err(Error::request(doing()))?;
+            let name = entry.key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+            // What is removed, and what another version wrote, is nothing to hand on.
+            if let (Some(name), Ok(record)) = (name, serde_json::from_slice(&entry.value)) {
+                take(name, record);
+            }
+        }
+        Ok(())
     }
 
     fn doing(&self, what: &str, key: &str) -> String {

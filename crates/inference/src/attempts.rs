@@ -5,12 +5,16 @@
 
 mod course;
 mod ledger;
+pub(crate) mod lost;
 mod next;
+mod samples;
 mod target;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nexus_contracts::{Event, Finish, InferenceRequest, KeyOwner, Usage};
+use nexus_contracts::{Consensus, Event, Finish, InferenceRequest, KeyOwner, Usage};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::ledger::Ledger;
@@ -22,17 +26,22 @@ use self::target::{Target, Waits};
 use crate::breaker::{Breakers, Verdict};
 use crate::call::{Call, CallError, Class, Completion};
 use crate::choice::Choice;
-use crate::cooling::Cooling;
+use crate::cooling::{Cooling, Shared};
 use crate::failure::Cause;
 use crate::files::Files;
+use crate::limits::{Grant, Pools};
 use crate::live::Live;
 use crate::providers::Providers;
+use crate::settings::RateLimits;
 
 /// What all calls of this process share.
 pub(crate) struct Engine {
     pub(crate) providers: Providers,
     pub(crate) breakers: Breakers,
     pub(crate) cooling: Cooling,
+    /// What other workers know of limited credentials.
+    pub(crate) shared: Shared,
+    pub(crate) pools: Pools,
     pub(crate) rules: Rules,
 }
 
@@ -53,7 +62,12 @@ pub(crate) struct Job<'a> {
     pub(crate) ledger: &'a Ledger<'a>,
     pub(crate) started: Instant,
     pub(crate) deadline: Instant,
-    pub(crate) sample: Option<u32>,
+    /// Which of several samples it is, from 0.
+    sample: Option<u32>,
+    /// Told when the answer begins.
+    begun: Option<&'a Notify>,
+    /// The target in hand.
+    current: AtomicUsize,
 }
 
 /// How a call ended.
@@ -72,6 +86,8 @@ pub(crate) struct Answer {
     pub(crate) completion: Completion,
     pub(crate) usage: Usage,
     pub(crate) key: Option<KeyOwner>,
+    /// How far several samples agree.
+    pub(crate) consensus: Option<Consensus>,
 }
 
 /// A call in progress.
@@ -93,6 +109,30 @@ enum Step {
 }
 
 impl<'a> Job<'a> {
+    /// A call that starts now.
+    pub(crate) fn new(
+        engine: &'a Engine,
+        event: &'a Event<InferenceRequest>,
+        files: &'a Files,
+        ledger: &'a Ledger<'a>,
+        started: Instant,
+    ) -> Self {
+        let deadline = started + Duration::from_millis(event.payload.timeout_ms);
+        let (sample, begun, current) = (None, None, AtomicUsize::new(0));
+        Self { engine, event, files, ledger, started, deadline, sample, begun, current }
+    }
+
+    /// The same call once more.
+    fn again(&self) -> Self {
+        let Self { engine, event, files, ledger, started, .. } = *self;
+        Self::new(engine, event, files, ledger, started)
+    }
+
+    /// The target in hand.
+    fn current(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
     /// Asks until there is an answer or no hope of one. `choices` is not empty.
     pub(crate) async fn run(&self, choices: &[Choice], live: &mut Live) -> Ended {
         let mut progress = Progress {
@@ -120,9 +160,16 @@ impl<'a> Job<'a> {
                 return self.ended(choice, Ok(*answer));
             }
         }
-        let (at, cause) = progress.blame.unwrap_or((0, Cause::Gone));
+        match progress.blame.and_then(|(at, cause)| Some((choices.get(at)?, cause))) {
+            Some((choice, cause)) => self.ended(choice, Err(cause)),
+            None => self.nobody(choices),
+        }
+    }
+
+    /// How a call ends that there is nobody to put to.
+    fn nobody(&self, choices: &[Choice]) -> Ended {
         let none = || Choice { provider: "none".to_owned(), model: String::new() };
-        self.ended(&choices.get(at).cloned().unwrap_or_else(none), Err(cause))
+        self.ended(&choices.first().cloned().unwrap_or_else(none), Err(Cause::Gone))
     }
 
     fn ended(&self, choice: &Choice, result: Result<Answer, Cause>) -> Ended {
@@ -195,6 +242,22 @@ impl<'a> Job<'a> {
             self.pass(progress, at, &target.choice, cause);
             return Step::Go;
         }
+        let grant = match self.leave(target, others).await {
+            Ok(grant) => grant,
+            Err(again) => {
+                let class = Class::RateLimited;
+                let message = "its limit in our own settings is used up".to_owned();
+                let cause = Cause::Resting { class, message, again };
+                let until = self.started.elapsed() + again;
+                if others && self.started + until < self.deadline {
+                    progress.blame(at, cause);
+                    progress.course.postpone(at, until);
+                } else {
+                    self.pass(progress, at, &target.choice, cause);
+                }
+                return Step::Go;
+            }
+        };
         let permit = match self.engine.breakers.admit(target.line.clone()) {
             Ok(permit) => permit,
             Err(again) => {
@@ -203,6 +266,7 @@ impl<'a> Job<'a> {
             }
         };
         progress.course.ask(at, self.started.elapsed());
+        self.current.store(at, Ordering::Relaxed);
         let seen = Seen::default();
         let running = self.ledger.begin(&target.full_name, self.sample, &target.facts, &seen);
         live.begin(running.number(), &target.full_name);
@@ -211,14 +275,38 @@ impl<'a> Job<'a> {
             Ok(completion) => {
                 permit.settle(Verdict::Works);
                 let usage = running.answered(&completion);
+                grant.settle(usage.input_tokens.saturating_add(usage.output_tokens));
                 let key = target.credential.owner;
-                return Step::Answered(Box::new(Answer { completion, usage, key }));
+                let answer = Answer { completion, usage, key, consensus: None };
+                return Step::Answered(Box::new(answer));
             }
             Err(error) => error,
         };
         permit.settle(verdict(&error, waits, self.deadline));
-        self.failed(progress, at, target, error, running, &seen);
+        if let Some(usage) = error.usage {
+            grant.settle(usage.input_tokens.saturating_add(usage.output_tokens));
+        }
+        drop(grant);
+        self.failed(progress, at, target, error, running, &seen).await;
         Step::Go
+    }
+
+    /// Leave for one request of the target's key, where it has limits.
+    async fn leave(&self, target: &Target<'_>, others: bool) -> Result<Grant, Duration> {
+        let limits = target.entry.endpoint().map(|endpoint| endpoint.limits).unwrap_or_default();
+        if limits == RateLimits::default() {
+            return Ok(Grant::default());
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let patience = if others { left.min(SHORT) } else { left };
+        let tokens = self.ledger.estimate().saturating_add(target.expected_output());
+        let asked = Instant::now();
+        let pools = &self.engine.pools;
+        let granted = pools.admit(&target.credential.id, limits, tokens, patience).await;
+        let provider = target.choice.provider.clone();
+        metrics::histogram!("nexus_inference_ratelimit_wait_seconds", "provider" => provider)
+            .record(asked.elapsed().as_secs_f64());
+        granted
     }
 
     /// Why a target may not be asked any more, or not at this price.
@@ -236,9 +324,10 @@ impl<'a> Job<'a> {
         }
         let most = limits.max_cost_microusd?;
         let left = most.saturating_sub(self.ledger.spent());
-        let microusd = target.dearest(self.ledger.estimate(), |facts, usage| {
-            self.ledger.cost(facts, usage, None).map_or(0, |cost| cost.microusd)
-        });
+        let expected = Usage::of(self.ledger.estimate(), target.expected_output());
+        // What nobody knows the price of is taken to cost nothing.
+        let cost = self.ledger.cost(&target.facts, expected, None);
+        let microusd = cost.map_or(0, |cost| cost.microusd);
         (microusd > left || (left == 0 && most > 0)).then_some(Cause::Dear { microusd, left })
     }
 
@@ -259,7 +348,7 @@ impl<'a> Job<'a> {
             credential: &target.credential,
             patience: waits.patience,
         };
-        let mut ear = Ear { seen, next: live };
+        let mut ear = Ear { seen, begun: self.begun, next: live };
         let answering = target.entry.provider.complete(call, &mut ear);
         // Other events of an answer reset its idle time, never this.
         let silent = async {
@@ -297,7 +386,7 @@ impl<'a> Job<'a> {
     }
 
     /// Draws the consequences of a failure.
-    fn failed(
+    async fn failed(
         &self,
         progress: &mut Progress<'_>,
         at: usize,
@@ -309,7 +398,10 @@ impl<'a> Job<'a> {
         let number = running.number();
         let ours = error.class == Class::Timeout;
         running.failed(&error, ours);
-        self.engine.cooling.note(&target.credential, &target.choice.model, &error);
+        let (credential, model) = (&target.credential, &target.choice.model);
+        if let Some(rest) = self.engine.cooling.note(credential, model, &error) {
+            self.engine.shared.tell(&credential.id, rest).await;
+        }
         if error.class == Class::Transport {
             self.engine.providers.doubt();
         }
@@ -349,7 +441,7 @@ impl Progress<'_> {
             None => true,
             Some((of, known)) => {
                 let (known, new) = (known.was_asked(), cause.was_asked());
-                new > known || (new == known && *of == at)
+                (new && !known) || (new == known && *of == at)
             }
         };
         if replace {
@@ -395,11 +487,11 @@ fn tell(target: &Target<'_>, error: &CallError, next: Next, others: bool) {
             tracing::warn!(%model, class, error = %error.message, pause_ms = after.as_millis(), "model call failed, trying again");
             metrics::counter!("nexus_inference_retries_total", "provider" => provider, "class" => class).increment(1);
         }
-        Next::NextTarget { .. } if others => {
+        Next::Another { .. } if others => {
             tracing::warn!(%model, class, error = %error.message, "model call failed, asking another model");
             metrics::counter!("nexus_inference_fallbacks_total", "provider" => provider, "class" => class).increment(1);
         }
-        Next::NextTarget { .. } | Next::GiveUp => {
+        Next::Another { .. } | Next::GiveUp => {
             tracing::warn!(%model, class, error = %error.message, "model call failed");
         }
     }

@@ -164,12 +164,6 @@ impl Breakers {
         Ok(Permit { breakers: self, pass: admitted?, line })
     }
 
-    /// Whether a call would be let through now.
-    pub(crate) fn is_open(&self, line: &Line) -> bool {
-        let now = self.origin.elapsed();
-        self.lock().get(line).is_some_and(|breaker| breaker.clone().admit(now).is_err())
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<Line, Breaker>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

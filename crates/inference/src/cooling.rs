@@ -1,5 +1,7 @@
 //! Credentials that are not to be used for a while: limited, used up, or refused.
 
+mod shared;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,6 +9,8 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
+
+pub(crate) use self::shared::Shared;
 
 use crate::call::{CallError, Class};
 use crate::credential::Credential;
@@ -40,8 +44,14 @@ pub(crate) struct Cooling {
 }
 
 impl Cooling {
-    /// Lets a credential rest after this failure, where that helps.
-    pub(crate) fn note(&self, credential: &Credential, model: &str, error: &CallError) {
+    /// Lets a credential rest after this failure, where that helps; for how long, when others who
+    /// use it have to rest as well.
+    pub(crate) fn note(
+        &self,
+        credential: &Credential,
+        model: &str,
+        error: &CallError,
+    ) -> Option<Duration> {
         let (id, rest) = match (error.class, error.retry_after) {
             (Class::RateLimited, hint) => (credential.id.clone(), hint.unwrap_or(LIMITED)),
             (Class::QuotaExhausted, _) => (credential.id.clone(), USED_UP),
@@ -58,11 +68,12 @@ impl Cooling {
                 | Class::ContextLength
                 | Class::ContentFilter,
                 _,
-            ) => return,
+            ) => return None,
         };
         let key = (error.class == Class::Auth).then(|| self.fingerprint(credential)).flatten();
         let (message, until) = (error.message.clone(), Instant::now() + rest);
         self.put(id, Rest { class: error.class, message, until, key });
+        (error.class == Class::RateLimited).then_some(rest)
     }
 
     /// Lets a credential rest that somebody else found to be limited.
@@ -93,7 +104,7 @@ impl Cooling {
             resting.retain(|_, rest| rest.until > now);
         }
         match resting.get(&id) {
-            Some(longer) if longer.until > rest.until && longer.class == rest.class => {}
+            Some(longer) if longer.until >= rest.until && longer.class == rest.class => {}
             _ => drop(resting.insert(id, rest)),
         }
     }

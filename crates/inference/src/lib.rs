@@ -26,6 +26,7 @@ mod files;
 mod fit;
 mod flights;
 mod http;
+mod limits;
 mod live;
 mod models;
 mod providers;

@@ -30,41 +30,37 @@ enum Kind {
 /// The end that the call writes to. Never waits: an answer is bounded, and the bus is not slow.
 #[derive(Debug)]
 pub(crate) struct Live {
-    /// `None` where nobody is shown anything.
-    signals: Option<UnboundedSender<Signal>>,
+    signals: UnboundedSender<Signal>,
+    /// Whether nobody is shown what is said.
+    quiet: bool,
     /// Whether somebody may have seen something that is void when the next attempt begins.
     shown: bool,
 }
 
 impl Live {
-    /// Shows nothing to anybody.
-    pub(crate) fn silent() -> Self {
-        Self { signals: None, shown: false }
+    /// The same for one of several samples: it tells what begins, and shows nothing.
+    pub(crate) fn quiet(&mut self) -> Self {
+        let shown = std::mem::take(&mut self.shown);
+        Self { signals: self.signals.clone(), quiet: true, shown }
     }
 
     /// An attempt begins at `provider/model`; what an earlier one said is void.
     pub(crate) fn begin(&mut self, attempt: u32, model: &str) {
         let reset = std::mem::take(&mut self.shown);
-        self.send(|| Signal::Begin { attempt, model: model.to_owned(), reset });
-    }
-
-    fn send(&self, signal: impl FnOnce() -> Signal) {
-        if let Some(signals) = &self.signals {
-            // Nobody listens when the call is being cut off.
-            let _ = signals.send(signal());
-        }
+        // Nobody listens when the call is being cut off.
+        let _ = self.signals.send(Signal::Begin { attempt, model: model.to_owned(), reset });
     }
 }
 
 impl Sink for Live {
     fn take(&mut self, piece: Piece<'_>) {
         let (kind, text) = match piece {
-            Piece::Text(text) => (Kind::Text, text),
-            Piece::Reasoning(text) => (Kind::Reasoning, text),
-            Piece::ToolCall => return,
+            Piece::Text(text) if !self.quiet => (Kind::Text, text),
+            Piece::Reasoning(text) if !self.quiet => (Kind::Reasoning, text),
+            Piece::Text(_) | Piece::Reasoning(_) | Piece::ToolCall => return,
         };
         self.shown = true;
-        self.send(|| Signal::Piece(kind, text.to_owned()));
+        let _ = self.signals.send(Signal::Piece(kind, text.to_owned()));
     }
 }
 
@@ -103,7 +99,7 @@ pub(crate) fn live<'a>(
     now: fn() -> Timestamp,
 ) -> (Live, Publisher<'a>) {
     let (sender, signals) = unbounded_channel();
-    let live = Live { signals: Some(sender), shown: again };
+    let live = Live { signals: sender, quiet: false, shown: again };
     let publisher = Publisher {
         bus,
         request,

@@ -1,22 +1,23 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use nexus_blobs::Blobs;
-use nexus_bus::{Bus, Delivery, Handler, Limits, Reader, Runner, Start, failpoint};
+use nexus_bus::{Bus, Chain, Delivery, Handler, Limits, Reader, Runner, Start, failpoint};
 use nexus_contracts::{Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules};
+use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules, lost};
 use crate::breaker::Breakers;
 use crate::call::Completion;
 use crate::choice::Choice;
 use crate::config::Config;
-use crate::cooling::Cooling;
+use crate::cooling::{Cooling, Shared};
 use crate::credential::Wallet;
 use crate::error::Error;
-use crate::files::Files;
+use crate::files::{self, FileError};
 use crate::flights::{self, Flights, Run};
+use crate::limits::Pools;
 use crate::live::{Coalesce, live};
 use crate::providers::{Catalogs, Providers};
 use crate::routing::Refusal;
@@ -71,8 +72,14 @@ impl Inference {
             fallback_on_content_filter: config.fallback_on_content_filter,
         };
         let providers = Providers::open(bus, config, Wallet::new(secrets), catalogs).await?;
-        let (breakers, cooling) = (Breakers::default(), Cooling::default());
-        let engine = Engine { providers, breakers, cooling, rules };
+        let engine = Engine {
+            providers,
+            breakers: Breakers::default(),
+            cooling: Cooling::default(),
+            shared: Shared::new(bus, now),
+            pools: Pools::new(bus, Uuid::now_v7(), now),
+            rules,
+        };
         let (bus, flights) = (bus.clone(), Flights::default());
         let worker = Worker { bus, engine, blobs, flights, coalesce, now };
         Ok(Self { worker: Arc::new(worker), news, max_in_flight, stop })
@@ -104,7 +111,9 @@ impl Inference {
         let background = async {
             tokio::join!(
                 flights::watch(&worker.bus, news, &worker.flights),
-                worker.engine.providers.follow()
+                worker.engine.providers.follow(),
+                worker.engine.pools.keep(),
+                worker.engine.shared.follow(&worker.engine.cooling)
             )
         };
         tokio::select! {
@@ -118,7 +127,6 @@ impl Inference {
 struct Worker {
     bus: Bus,
     engine: Engine,
-    #[expect(dead_code, reason = "read when attachments are shown to models")]
     blobs: Blobs,
     flights: Flights,
     coalesce: Coalesce,
@@ -208,7 +216,7 @@ impl Worker {
             ended = asked => Some(ended),
         };
         let (attempts, cost) = ledger.close();
-        let mut key = None;
+        let (mut key, mut consensus) = (None, None);
         let (model, provider, outcome) = match ended {
             None => {
                 let last = attempts.last().map(|attempt| attempt.model.clone());
@@ -217,11 +225,16 @@ impl Worker {
                 let provider = model.split_once('/').map_or("none", |(provider, _)| provider);
                 (model.clone(), provider.to_owned(), InferenceOutcome::Cancelled)
             }
-            Some(Ended { choice, place, result }) => {
+            Some(Err(error)) => {
+                let model = plan.targets.first().map(Choice::full_name).unwrap_or_default();
+                tracing::info!(error = %Chain(&error), "the request's files cannot be shown");
+                (model, "none".to_owned(), failure::failed(error.code(), error.to_string()))
+            }
+            Some(Ok(Ended { choice, place, result })) => {
                 let model = choice.full_name();
                 let outcome = match result {
-                    Ok(Answer { completion, usage, key: owner }) => {
-                        key = owner;
+                    Ok(Answer { completion, usage, key: owner, consensus: agreement }) => {
+                        (key, consensus) = (owner, agreement);
                         let Completion { text, tool_calls, finish, turn, .. } = completion;
                         InferenceOutcome::Completed { text, tool_calls, finish, usage, turn }
                     }
@@ -235,6 +248,7 @@ impl Worker {
             cost,
             key,
             attempts,
+            consensus,
             route: plan.route,
             ..InferenceResponse::of(event.id, model, outcome, 0)
         }
@@ -248,21 +262,27 @@ impl Worker {
         targets: &[Choice],
         ledger: &Ledger<'_>,
         started: Instant,
-    ) -> Ended {
+    ) -> Result<Ended, FileError> {
         let again = delivery.attempt > 1;
+        if again {
+            lost::enter(&self.bus, &self.engine.providers, event, delivery, ledger).await;
+        }
+        let files = files::load(&self.blobs, event.metadata.tenant, &event.payload).await?;
         let (mut sink, publisher) = live(&self.bus, event, again, self.coalesce, self.now);
-        let files = Files::default();
-        let deadline = started + Duration::from_millis(event.payload.timeout_ms);
-        let (engine, files) = (&self.engine, &files);
-        let job = Job { engine, event, files, ledger, started, deadline, sample: None };
+        let job = Job::new(&self.engine, event, &files, ledger, started);
         let asking = async {
-            let ended = job.run(targets, &mut sink).await;
+            let ended = match event.payload.sampling.samples {
+                Some(samples) if samples.get() > 1 => {
+                    job.samples(samples.get().into(), targets, &mut sink).await
+                }
+                _ => job.run(targets, &mut sink).await,
+            };
             // Dropping the sink ends the publisher.
             drop(sink);
             ended
         };
         let (ended, ()) = tokio::join!(asking, publisher.run());
-        ended
+        Ok(ended)
     }
 
     fn unknown(&self, model: &str) -> String {

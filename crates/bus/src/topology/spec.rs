@@ -117,9 +117,11 @@ pub(crate) struct BucketSpec {
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Longer than any window over which limits count.
+const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 
 /// Buckets have no file: their names and shapes are part of the code that uses them.
-pub(crate) const BUCKETS: [BucketSpec; 8] = [
+pub(crate) const BUCKETS: [BucketSpec; 9] = [
     bucket("CONFIG", "agents, providers, tenants: applied from bus-config", 8, Duration::ZERO),
     bucket("TOOLS", "tools that workers advertise", 1, Duration::ZERO),
     bucket("LEASES", "processes that live, and what they hold", 1, Duration::from_secs(5)),
@@ -128,6 +130,7 @@ pub(crate) const BUCKETS: [BucketSpec; 8] = [
     bucket("DELIVERIES", "what adapters have shown, and where", 1, MONTH),
     bucket("THREADS", "the conversations that clients mean", 1, MONTH),
     bucket("ROUTES", "how hard the questions of conversations have been", 1, DAY),
+    bucket("LIMITS", "what provider keys have used of their limits", 1, FIVE_MINUTES),
 ];
 
 pub(crate) const BLOBS: &str = "BLOBS";

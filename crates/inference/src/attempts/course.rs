@@ -89,8 +89,8 @@ impl Course {
         let next = standing.tried.next(failed, scene);
         match next {
             Next::Retry { after } => self.wait(target, scene.now + after),
-            Next::NextTarget { again: Some(pause) } => self.postpone(target, scene.now + pause),
-            Next::NextTarget { again: None } => self.rule_out(target),
+            Next::Another { again: Some(pause) } => self.postpone(target, scene.now + pause),
+            Next::Another { again: None } => self.rule_out(target),
             Next::GiveUp => self.targets.iter_mut().for_each(|each| each.state = State::Out),
         }
         next

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nexus_contracts::{Attempt, Cost, InferenceRequest, Timestamp, Usage};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::call::{CallError, Completion, Piece, Sink};
@@ -30,7 +31,7 @@ struct Entries {
 }
 
 impl<'r> Ledger<'r> {
-    /// A ledger that begins with what earlier deliveries had begun.
+    /// An empty ledger.
     pub(crate) fn new(request: &'r InferenceRequest, now: fn() -> Timestamp) -> Self {
         Self { request, now, estimate: OnceLock::new(), entries: Mutex::default() }
     }
@@ -83,6 +84,12 @@ impl<'r> Ledger<'r> {
         entries.take(attempt);
     }
 
+    /// Numbers that come are greater than this.
+    pub(crate) fn go_on_after(&self, number: u32) {
+        let mut entries = self.lock();
+        entries.last = entries.last.max(number);
+    }
+
     /// The last number that was given.
     pub(crate) fn last(&self) -> u32 {
         self.lock().last
@@ -118,7 +125,8 @@ impl Entries {
     }
 }
 
-fn blank(number: u32, model: &str, sample: Option<u32>) -> Attempt {
+/// An attempt of which nothing is known yet.
+pub(super) fn blank(number: u32, model: &str, sample: Option<u32>) -> Attempt {
     Attempt {
         number,
         model: model.to_owned(),
@@ -238,6 +246,8 @@ impl Seen {
 /// Hears an answer on its way to who shows it.
 pub(crate) struct Ear<'s, S> {
     pub(crate) seen: &'s Seen,
+    /// Told when the answer begins.
+    pub(crate) begun: Option<&'s Notify>,
     pub(crate) next: &'s mut S,
 }
 
@@ -245,6 +255,9 @@ impl<S: Sink> Sink for Ear<'_, S> {
     fn take(&mut self, piece: Piece<'_>) {
         if self.seen.first.load(Ordering::Relaxed) == 0 {
             self.seen.first.store(millis(self.seen.started).saturating_add(1), Ordering::Relaxed);
+            if let Some(begun) = self.begun {
+                begun.notify_one();
+            }
         }
         if let Piece::Text(text) | Piece::Reasoning(text) = piece {
             let characters = u64::try_from(text.chars().count()).unwrap_or(u64::MAX);

@@ -63,7 +63,7 @@ pub(crate) enum Next {
     /// The same target is asked again after this pause.
     Retry { after: Duration },
     /// Another target is asked; this one again after this pause, if no other answers.
-    NextTarget { again: Option<Duration> },
+    Another { again: Option<Duration> },
     /// Nobody would do better.
     GiveUp,
 }
@@ -81,14 +81,14 @@ impl Tried {
         let fits = |pause: &Duration| *pause < scene.left && self.asked.len() < MOST;
         match wish {
             Next::Retry { after } if fits(&after) => wish,
-            Next::Retry { .. } => Next::NextTarget { again: None },
-            Next::NextTarget { again } => Next::NextTarget { again: again.filter(fits) },
+            Next::Retry { .. } => Next::Another { again: None },
+            Next::Another { again } => Next::Another { again: again.filter(fits) },
             Next::GiveUp => Next::GiveUp,
         }
     }
 
     fn wish(&mut self, failed: Failed, scene: Scene) -> Next {
-        let never = Next::NextTarget { again: None };
+        let never = Next::Another { again: None };
         match failed.class {
             Class::RateLimited | Class::Overloaded | Class::Transport if scene.shown => {
                 self.restart(failed, scene)
@@ -103,7 +103,7 @@ impl Tried {
                 let pause = self.limited_pause(failed, scene);
                 let short = failed.retry_after.is_some_and(|hint| hint <= SHORT);
                 if scene.others && !short {
-                    return Next::NextTarget { again: Some(pause) };
+                    return Next::Another { again: Some(pause) };
                 }
                 Next::Retry { after: pause }
             }
@@ -114,7 +114,7 @@ impl Tried {
                 }
                 let pause = back_off(300, self.overloaded - 1, failed, scene);
                 if scene.others && pause > SHORT {
-                    return Next::NextTarget { again: Some(pause) };
+                    return Next::Another { again: Some(pause) };
                 }
                 Next::Retry { after: pause }
             }
@@ -147,7 +147,7 @@ impl Tried {
         });
         match again {
             Some(after) if !scene.others => Next::Retry { after },
-            again => Next::NextTarget { again },
+            again => Next::Another { again },
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_contracts::{AttemptLimits, Effort, Event, InferenceRequest, Usage};
+use nexus_contracts::{AttemptLimits, Effort, Event, InferenceRequest};
 
 use crate::breaker::Line;
 use crate::choice::Choice;
@@ -71,10 +71,9 @@ impl<'r> Target<'r> {
         Ok(Self { full_name, choice, entry, facts, credential, line, request })
     }
 
-    /// What one attempt may come to, in millionths of a US dollar; zero when nobody knows.
-    pub(crate) fn dearest(&self, input: u64, cost: impl Fn(&Facts, Usage) -> u64) -> u64 {
-        let most = self.request.sampling.max_output_tokens.map(|most| u64::from(most.get()));
-        cost(&self.facts, Usage::of(input, most.unwrap_or(USUAL_OUTPUT)))
+    /// Tokens that an answer may have.
+    pub(crate) fn expected_output(&self) -> u64 {
+        self.request.sampling.max_output_tokens.map_or(USUAL_OUTPUT, |most| most.get().into())
     }
 
     /// How long it may be silent. `others`: whether somebody else could answer instead, who is
@@ -83,8 +82,8 @@ impl<'r> Target<'r> {
         let explicit = self.entry.endpoint().and_then(|endpoint| endpoint.first_byte_timeout);
         let thinks = matches!(self.request.sampling.reasoning, Some(Effort::Medium | Effort::High));
         let usual = if thinks { first_token * THINKING } else { first_token };
-        let own = explicit.or(others.then_some(usual));
-        waits(self.request.limits, self.entry.patience(), own.filter(|_| others))
+        let own = others.then(|| explicit.unwrap_or(usual));
+        waits(self.request.limits, self.entry.patience(), own)
     }
 }
 

@@ -35,7 +35,7 @@ async fn attempt_that_is_cut_off_is_listed_with_an_estimate() {
     let (facts, seen) = (Facts::default(), Seen::default());
     let running = ledger.begin("p/m", None, &facts, &seen);
     tokio::time::advance(std::time::Duration::from_millis(7)).await;
-    Ear { seen: &seen, next: &mut Deaf }.take(Piece::Text("nine char"));
+    Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("nine char"));
     drop(running);
     let input = ledger.estimate();
     let cut = Attempt {
@@ -57,7 +57,7 @@ async fn failure_is_billed_only_when_the_provider_reports_it_or_we_ended_it() {
         let seen = Seen::default();
         let running = ledger.begin("p/m", None, &facts, &seen);
         if shown {
-            Ear { seen: &seen, next: &mut Deaf }.take(Piece::Text("four"));
+            Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("four"));
         }
         running.failed(&CallError { usage, ..CallError::new(Class::Truncated, "") }, ours);
         ledger.lock().attempts.last().and_then(|attempt| attempt.usage)

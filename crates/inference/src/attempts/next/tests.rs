@@ -46,8 +46,8 @@ fn course(class: Class, scene: Scene) -> (usize, Next) {
 
 #[test]
 fn each_class_is_handled_as_the_table_says() {
-    let never = Next::NextTarget { again: None };
-    let later = |ms| Next::NextTarget { again: Some(Duration::from_millis(ms)) };
+    let never = Next::Another { again: None };
+    let later = |ms| Next::Another { again: Some(Duration::from_millis(ms)) };
     let give_up = Next::GiveUp;
     // Nothing shown: another target, none. Something shown: another target, none.
     let table = [
@@ -80,7 +80,7 @@ fn missing_model_and_a_stand_ins_dislike_lead_to_the_next_target() {
         let failed = Failed { status: Some(status), ..failed(Class::Invalid) };
         Tried::default().next(failed, Scene { stands_in, others: true, ..SCENE })
     };
-    let never = Next::NextTarget { again: None };
+    let never = Next::Another { again: None };
     assert_eq!((next(404, false), next(400, true)), (never, never));
     assert_eq!((next(400, false), next(422, false)), (Next::GiveUp, Next::GiveUp));
 }
@@ -89,7 +89,7 @@ fn missing_model_and_a_stand_ins_dislike_lead_to_the_next_target() {
 fn what_one_declines_another_is_asked_only_where_the_operator_says_so() {
     let scene = Scene { despite_filter: true, others: true, ..SCENE };
     let next = Tried::default().next(failed(Class::ContentFilter), scene);
-    assert_eq!(next, Next::NextTarget { again: None });
+    assert_eq!(next, Next::Another { again: None });
 }
 
 #[test]
@@ -100,12 +100,12 @@ fn short_wait_is_kept_long_one_goes_to_another() {
     };
     let ms = Duration::from_millis;
     assert_eq!(next(Class::RateLimited, 2, true), Next::Retry { after: ms(2100) });
-    assert_eq!(next(Class::RateLimited, 9, true), Next::NextTarget { again: Some(ms(9100)) });
+    assert_eq!(next(Class::RateLimited, 9, true), Next::Another { again: Some(ms(9100)) });
     assert_eq!(next(Class::RateLimited, 9, false), Next::Retry { after: ms(9100) });
-    assert_eq!(next(Class::RateLimited, 60, true), Next::NextTarget { again: None }, "too long");
-    assert_eq!(next(Class::RateLimited, 60, false), Next::NextTarget { again: None }, "too long");
+    assert_eq!(next(Class::RateLimited, 60, true), Next::Another { again: None }, "too long");
+    assert_eq!(next(Class::RateLimited, 60, false), Next::Another { again: None }, "too long");
     assert_eq!(next(Class::Overloaded, 1, true), Next::Retry { after: ms(1000) });
-    assert_eq!(next(Class::Overloaded, 9, true), Next::NextTarget { again: Some(ms(9000)) });
+    assert_eq!(next(Class::Overloaded, 9, true), Next::Another { again: Some(ms(9000)) });
 }
 
 proptest! {
@@ -124,7 +124,7 @@ proptest! {
             tried.ask(scene.now);
             let class = if limited_only { Class::RateLimited } else { CLASSES[class] };
             let retry_after = hint.map(Duration::from_millis);
-            let (Next::Retry { after } | Next::NextTarget { again: Some(after) }) =
+            let (Next::Retry { after } | Next::Another { again: Some(after) }) =
                 tried.next(Failed { retry_after, ..failed(class) }, scene)
             else {
                 break;
