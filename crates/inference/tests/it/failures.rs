@@ -119,8 +119,12 @@ async fn cancelled_run_is_cut_off_at_once() {
         Event::new(Uuid::now_v7(), request.correlation_id, request.metadata.clone(), now(), cancel);
     world.bus.publish(&cancel).await.unwrap();
     let started = Instant::now();
-    assert_eq!(world.answer(&request).await.outcome, InferenceOutcome::Cancelled);
+    let response = world.answer(&request).await;
+    assert_eq!(response.outcome, InferenceOutcome::Cancelled);
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    let [cut] = response.attempts.as_slice() else { panic!("{response:?}") };
+    assert_eq!(cut.failure.as_deref(), Some("cancelled"));
+    assert!(cut.usage.is_some_and(|usage| usage.estimated && usage.input_tokens > 0), "{cut:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@
 )]
 
 mod answers;
+mod failover;
 mod failures;
 mod raw;
 mod routes;
+mod shared;
 mod world;

@@ -19,6 +19,7 @@ use nexus_inference::{Config, Error, Inference, Resources, Secrets};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -100,8 +101,17 @@ pub(crate) struct World {
     channel: Token,
     stop: CancellationToken,
     worker: Option<JoinHandle<Result<(), Error>>>,
-    _nats: Nats,
-    _data: TempDir,
+    nats: Nats,
+    data: TempDir,
+}
+
+/// A worker on threads of its own, which dies as by `kill -9` when this is dropped.
+pub(crate) struct Doomed(Option<Runtime>);
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
 }
 
 impl World {
@@ -112,6 +122,15 @@ impl World {
 
     /// A worker with these additions to the settings of `mock`.
     pub(crate) async fn with(options: Options, settings: Value, now: fn() -> Timestamp) -> Self {
+        let mut world = Self::idle(options, settings).await;
+        let inference = open(&world.bus, &world.data, now, world.stop.clone()).await;
+        (world.available, world.default_model) = (inference.available(), inference.default_model());
+        world.worker = Some(tokio::spawn(inference.run()));
+        world
+    }
+
+    /// The same without a worker.
+    pub(crate) async fn idle(options: Options, settings: Value) -> Self {
         let mock = MockLlm::start(options).unwrap();
         let nats = Nats::start().await;
         let bus = Bus::connect(&nats.url, "test").await.unwrap();
@@ -122,29 +141,45 @@ impl World {
             json!({ "kind": "openai-chat", "base_url": mock.url(), "discover": true });
         provider.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         bus.put_setting(Bucket::Config, "provider.mock", &provider).await.unwrap();
-
-        let secrets: Secrets =
-            Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
-        let stop = CancellationToken::new();
-        let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(&nexus_blobs::Config::default(), data.path()).unwrap();
-        let resources = Resources { secrets, blobs };
-        let inference =
-            Inference::open(&bus, Config::default(), resources, now, stop.clone()).await.unwrap();
-        let (available, default_model) = (inference.available(), inference.default_model());
-        let worker = Some(tokio::spawn(inference.run()));
-        let channel = Token::parse("test").unwrap();
         Self {
             bus,
             mock,
-            available,
-            default_model,
-            channel,
-            stop,
-            worker,
-            _nats: nats,
-            _data: data,
+            available: Vec::new(),
+            default_model: String::new(),
+            channel: Token::parse("test").unwrap(),
+            stop: CancellationToken::new(),
+            worker: None,
+            nats,
+            data: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// One more worker, which ends with the test.
+    pub(crate) async fn join(&self) {
+        let bus = Bus::connect(&self.nats.url, "another").await.unwrap();
+        let inference = open(&bus, &self.data, now, self.stop.clone()).await;
+        tokio::spawn(inference.run());
+    }
+
+    /// One more worker, to be killed.
+    pub(crate) async fn join_doomed(&self) -> Doomed {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let (runtime, url, stop) = (runtime.unwrap(), self.nats.url.clone(), self.stop.clone());
+        let data = self.data.path().to_owned();
+        let opened = runtime.spawn(async move {
+            let bus = Bus::connect(&url, "doomed").await.unwrap();
+            let inference = open(&bus, &data, now, stop).await;
+            tokio::spawn(inference.run());
+        });
+        opened.await.unwrap();
+        Doomed(Some(runtime))
+    }
+
+    /// A route, once the worker knows it.
+    pub(crate) async fn route(&self, name: &str, chain: &[&str]) {
+        let chain = json!({ "chain": chain });
+        self.bus.put_setting(Bucket::Config, &format!("route.{name}"), &chain).await.unwrap();
     }
 
     /// Stores a model call.
@@ -154,7 +189,13 @@ impl World {
         messages: Vec<Message>,
         tools: Vec<ToolSpec>,
     ) -> Event<InferenceRequest> {
-        self.ask_in(&Uuid::now_v7().to_string(), model, messages, tools).await
+        let request = InferenceRequest { messages, tools, ..request(model) };
+        self.put(request).await
+    }
+
+    /// Stores this model call, in a conversation of its own.
+    pub(crate) async fn put(&self, request: InferenceRequest) -> Event<InferenceRequest> {
+        self.put_in(&Uuid::now_v7().to_string(), request).await
     }
 
     /// Stores a model call of a conversation.
@@ -165,19 +206,17 @@ impl World {
         messages: Vec<Message>,
         tools: Vec<ToolSpec>,
     ) -> Event<InferenceRequest> {
+        self.put_in(conversation, InferenceRequest { messages, tools, ..request(model) }).await
+    }
+
+    async fn put_in(
+        &self,
+        conversation: &str,
+        request: InferenceRequest,
+    ) -> Event<InferenceRequest> {
         let id = Uuid::now_v7();
         let conversation = Token::encode(conversation).unwrap();
         let metadata = Metadata::at(LOCAL_TENANT, self.channel.clone(), conversation);
-        let request = InferenceRequest {
-            model: model.to_owned(),
-            messages,
-            tools,
-            sampling: Sampling::default(),
-            limits: AttemptLimits::default(),
-            number: 1,
-            start_within_ms: 30_000,
-            timeout_ms: 15_000,
-        };
         let event = Event::new(id, Uuid::now_v7(), metadata, now(), request);
         self.bus.publish(&event).await.unwrap();
         event
@@ -292,6 +331,34 @@ impl Screen {
             panic!("shown only: {self:?}");
         }
     }
+}
+
+/// A question without wishes.
+pub(crate) fn request(model: &str) -> InferenceRequest {
+    InferenceRequest {
+        model: model.to_owned(),
+        messages: vec![Message::text(Role::User, "hi")],
+        tools: Vec::new(),
+        sampling: Sampling::default(),
+        limits: AttemptLimits::default(),
+        number: 1,
+        start_within_ms: 30_000,
+        timeout_ms: 15_000,
+    }
+}
+
+/// A worker with the key of `mock`.
+async fn open(
+    bus: &Bus,
+    data: impl AsRef<Path>,
+    now: fn() -> Timestamp,
+    stop: CancellationToken,
+) -> Inference {
+    let secrets: Secrets =
+        Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
+    let blobs = Blobs::open(&nexus_blobs::Config::default(), data.as_ref()).unwrap();
+    let resources = Resources { secrets, blobs };
+    Inference::open(bus, Config::default(), resources, now, stop).await.unwrap()
 }
 
 pub(crate) fn echo_tool() -> ToolSpec {

@@ -1,0 +1,94 @@
+//! Several workers on one bus.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nexus_bench::mockllm::Options;
+use nexus_bus::Bucket;
+use nexus_contracts::{InferenceRequest, Message, Role};
+use serde_json::json;
+
+use crate::world::{Screen, World, failure, now, request, text};
+
+/// A key that may be used twenty times a minute, two hundred calls, two workers.
+#[tokio::test]
+async fn limit_holds_over_all_workers_and_nothing_is_lost() {
+    let limits = json!({ "limits": { "requests_per_minute": 20 } });
+    let world = World::with(Options::default(), limits, now).await;
+    let spare =
+        json!({ "kind": "openai-chat", "base_url": world.mock.url(), "models": ["mock-spare"] });
+    world.bus.put_setting(Bucket::Config, "provider.spare", &spare).await.unwrap();
+    world.listed("spare/mock-spare").await;
+    world.route("safe", &["mock/mock-plain", "spare/mock-spare"]).await;
+    world.join().await;
+
+    let asked = join_all((0..100).map(|_| world.put(request("mock/mock-plain")))).await;
+    let mut refused = 0;
+    let short = InferenceRequest { timeout_ms: 2000, ..request("mock/mock-plain") };
+    let more = join_all((0..100).map(|_| world.put(short.clone()))).await;
+    for request in asked.iter().chain(&more) {
+        let response = world.answer(request).await;
+        if response.model == "mock/mock-plain"
+            && response.attempts.iter().all(|a| a.failure.is_none())
+        {
+            assert_eq!(text(&response), "DONE hi");
+        } else {
+            let (code, _) = failure(&response);
+            assert_eq!(code, "provider_rate_limited", "{response:?}");
+            refused += 1;
+        }
+    }
+    assert_eq!((refused, world.mock.stats().chat), (180, 20));
+
+    let asked = join_all((0..20).map(|_| world.put(request("safe")))).await;
+    for request in &asked {
+        let response = world.answer(request).await;
+        assert_eq!((text(&response), response.model.as_str()), ("DONE hi", "spare/mock-spare"));
+    }
+    assert_eq!(world.mock.stats().chat, 40);
+}
+
+#[tokio::test]
+async fn slots_are_shared_and_calls_wait_for_them() {
+    let limits = json!({ "limits": { "concurrency": 2 } });
+    let world = World::with(Options::default(), limits, now).await;
+    world.join().await;
+    let asked = join_all((0..12).map(|_| world.put(request("mock/mock-plain-lat150")))).await;
+    let started = std::time::Instant::now();
+    for request in &asked {
+        assert_eq!(text(&world.answer(request).await), "DONE hi");
+    }
+    // Six times two: whoever let more through would be faster.
+    assert!(started.elapsed() >= Duration::from_millis(700), "{:?}", started.elapsed());
+    assert_eq!(world.mock.stats().chat, 12);
+}
+
+#[tokio::test]
+async fn call_of_a_killed_worker_ends_once_and_lists_what_was_lost() {
+    let world = World::idle(Options::default(), json!({})).await;
+    let mut chunks = world.chunks().await;
+    let doomed = world.join_doomed().await;
+    let model = "mock/mock-plain-itl60-tok60";
+    let question = vec![Message::text(Role::User, "hi")];
+    let asked = world.ask(model, question, Vec::new()).await;
+    let mut screen = Screen::default();
+    screen.until(&mut chunks, asked.id, "w9").await;
+    drop(doomed);
+    world.join().await;
+    screen.until(&mut chunks, asked.id, "w59").await;
+    let response = world.answer(&asked).await;
+    assert_eq!(screen, Screen { text: text(&response).to_owned(), resets: 1, attempt: 2 });
+    let [lost, answered] = response.attempts.as_slice() else { panic!("{response:?}") };
+    assert_eq!(
+        (lost.number, lost.model.as_str(), lost.failure.as_deref()),
+        (1, model, Some("lost"))
+    );
+    assert!(
+        lost.usage.is_some_and(|usage| usage.estimated && usage.output_tokens >= 5),
+        "{lost:?}"
+    );
+    assert_eq!((answered.number, answered.failure.as_deref()), (2, None));
+    let costs = response.attempts.iter().filter_map(|attempt| attempt.cost.as_ref());
+    let sum = costs.map(|cost| cost.microusd).sum::<u64>();
+    assert_eq!(response.cost.map(|cost| cost.microusd), Some(sum));
+}
