@@ -64,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "nexus-conversation",
             "nexus-blobs",
             "nexus-bus",
+            "nexus-egress",
             "nexus-store",
             "nexus-vault",
             "nexus-embedded",

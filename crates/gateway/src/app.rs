@@ -6,6 +6,7 @@ use nexus_blobs::Blobs;
 use nexus_bus::{Bus, Catalog, Chain};
 use nexus_contracts::{AgentDefinition, Timestamp, Token};
 use nexus_store::Store;
+use nexus_vault::ProviderKeys;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) keys: Keys,
+    pub(crate) provider_keys: ProviderKeys,
     pub(crate) hub: Hub,
     pub(crate) threads: Threads,
     pub(crate) clients: Clients,

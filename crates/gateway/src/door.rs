@@ -3,6 +3,7 @@
 pub(crate) mod agui;
 pub(crate) mod completions;
 pub(crate) mod files;
+pub(crate) mod keys;
 pub(crate) mod offers;
 pub(crate) mod runs;
 pub(crate) mod usage;

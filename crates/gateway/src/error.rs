@@ -9,6 +9,8 @@ pub enum Error {
     Serve(#[source] std::io::Error),
     #[error("using the bus")]
     Bus(#[from] nexus_bus::Error),
+    #[error("opening the keys that people bring")]
+    Vault(#[from] nexus_vault::Error),
     #[error("{doing}")]
     Keys { doing: &'static str, source: sqlx::Error },
 }

@@ -54,7 +54,7 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
 fn preflight(headers: &HeaderMap) -> Response {
     let wanted = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let allowed = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST")),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, DELETE")),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(REMEMBER)),
     ];
     let mut response = (StatusCode::NO_CONTENT, allowed).into_response();

@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 
 use crate::app::App;
-use crate::door::{agui, completions, files, runs, usage, vercel};
+use crate::door::{agui, completions, files, keys, runs, usage, vercel};
 use crate::{assets, health, origin, socket};
 
 /// Every address that the gateway answers.
@@ -34,6 +34,9 @@ fn api() -> Router<Arc<App>> {
         .route("/v1/conversations/{conversation}/events", get(runs::conversation))
         .route("/v1/files", post(files::upload))
         .route("/v1/files/{id}", get(files::download))
+        .route("/v1/keys/providers", get(keys::list))
+        .route("/v1/keys/providers/{provider}", put(keys::put).get(keys::get).delete(keys::remove))
+        .route("/v1/keys/providers/{provider}/test", post(keys::test))
         .route("/v1/models", get(completions::models))
         .route("/v1/chat/completions", post(completions::chat))
         .route("/v1/usage", get(usage::usage))

@@ -6,6 +6,7 @@ use nexus_blobs::Blobs;
 use nexus_bus::{Bucket, Bus, Catalog};
 use nexus_contracts::{Timestamp, Token};
 use nexus_store::Store;
+use nexus_vault::{ProviderKeys, Vault};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::threads::Threads;
 pub struct Storage {
     pub store: Store,
     pub blobs: Blobs,
+    pub vault: Vault,
 }
 
 /// The HTTP server.
@@ -58,6 +60,7 @@ impl Gateway {
         let app = App {
             bus: bus.clone(),
             keys: Keys::new(storage.store.clone()),
+            provider_keys: ProviderKeys::open(bus, storage.vault, now, stop.clone()).await?,
             store: storage.store,
             blobs: storage.blobs,
             hub: Hub::start(bus, &channel, stop.clone()).await?,

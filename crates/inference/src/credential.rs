@@ -1,11 +1,17 @@
 //! Whose key a provider is asked with.
 
-use nexus_contracts::{KeyOwner, Metadata};
+use nexus_bus::{Bucket, Bus, Catalog, Chain};
+use nexus_contracts::{KeyOwner, Metadata, Tenant, TenantId};
+use nexus_vault::{Owner, Vault, llm_service};
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
-use crate::Secrets;
 use crate::call::{CallError, Class};
 use crate::settings::Endpoint;
+use crate::{Error, Secrets};
+
+/// What somebody reads who has no key and may not use the operator's (VLT-04).
+const NO_KEY: &str = "No LLM key configured. Provide your own key or request operator access.";
 
 /// What a provider is asked with.
 #[derive(Debug, Clone, Default)]
@@ -13,30 +19,54 @@ pub(crate) struct Credential {
     pub(crate) secret: Option<SecretString>,
     /// `None` where no key is needed.
     pub(crate) owner: Option<KeyOwner>,
-    /// Tells credentials apart, for limits and cool-downs; says nothing about the secret.
+    /// Tells credentials apart, for limits and cool-downs; says nothing about the secret, and is
+    /// another one when a user's or tenant's secret is.
     pub(crate) id: String,
     /// Asked there instead of the provider's own address.
     pub(crate) base_url: Option<url::Url>,
 }
 
-/// Finds the key for a call.
+/// Finds the key for a call. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Wallet {
     secrets: Secrets,
+    vault: Option<Vault>,
+    tenants: Catalog<Tenant>,
 }
 
 impl Wallet {
-    pub(crate) fn new(secrets: Secrets) -> Self {
-        Self { secrets }
+    /// Follows what the settings say of tenants until `stop`.
+    pub(crate) async fn open(
+        bus: &Bus,
+        secrets: Secrets,
+        vault: Option<Vault>,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let tenants = Catalog::follow(bus, Bucket::Config, "tenant", stop).await?;
+        Ok(Self { secrets, vault, tenants })
     }
 
-    /// The key with which the speaker of this event may ask a provider.
+    /// The key with which the speaker of this event may ask a provider: the user's own, the
+    /// tenant's, the operator's where the tenant may use that.
+    ///
+    /// # Errors
+    /// [`Class::NoKey`] when there is none. When it cannot be known whether there is an own one,
+    /// that is an error too: nobody else's is used instead.
     pub(crate) async fn credential(
         &self,
-        _speaker: &Metadata,
+        speaker: &Metadata,
         provider: &str,
         endpoint: &Endpoint,
     ) -> Result<Credential, CallError> {
+        if endpoint.api_key_env.is_none() {
+            return self.operators(provider, endpoint);
+        }
+        if let Some(own) = self.own(speaker, provider).await? {
+            return Ok(own);
+        }
+        if !self.may_use_operators(speaker.tenant) {
+            return Err(CallError::new(Class::NoKey, NO_KEY));
+        }
         self.operators(provider, endpoint)
     }
 
@@ -50,9 +80,58 @@ impl Wallet {
         let Some(name) = &endpoint.api_key_env else {
             return Ok(Credential { id, ..Credential::default() });
         };
-        let missing =
-            || CallError::new(Class::NoKey, &format!("there is no key: {name} is not set"));
+        let missing = || CallError::new(Class::NoKey, &format!("{name} is not set"));
         let secret = (self.secrets)(name).ok_or_else(missing)?;
         Ok(Credential { secret: Some(secret), owner: Some(KeyOwner::Operator), id, base_url: None })
     }
+
+    /// The credential that lies in the vault under this name, read anew: to test it.
+    pub(crate) async fn kept(&self, owner: &Owner, service: &str) -> Result<Credential, CallError> {
+        let none = || CallError::new(Class::NoKey, "there is no such key in the vault");
+        let vault = self.vault.as_ref().ok_or_else(none)?;
+        let found = vault.get(owner, service).await.map_err(|error| unreadable(&error))?;
+        usable(vault, &found.ok_or_else(none)?)
+    }
+
+    async fn own(
+        &self,
+        speaker: &Metadata,
+        provider: &str,
+    ) -> Result<Option<Credential>, CallError> {
+        let Some(vault) = &self.vault else { return Ok(None) };
+        let user = speaker.user.as_deref();
+        let found = vault.find(speaker.tenant, user, &llm_service(provider)).await;
+        let found = found.map_err(|error| unreadable(&error))?;
+        found.map(|credential| usable(vault, &credential)).transpose()
+    }
+
+    fn may_use_operators(&self, tenant: TenantId) -> bool {
+        let tenants = self.tenants.entries();
+        tenants.get(&tenant.to_string()).is_some_and(|tenant| tenant.allow_operator_llm)
+    }
+}
+
+/// A credential as a provider is asked with it, if its address may be asked.
+fn usable(vault: &Vault, found: &nexus_vault::Credential) -> Result<Credential, CallError> {
+    let refused = |reason: nexus_egress::Refused| {
+        let message = format!("the key's own address is not used: {reason}");
+        CallError::new(Class::Invalid, &message)
+    };
+    vault.check_address(found).map_err(refused)?;
+    Ok(Credential {
+        secret: Some(found.secret.clone()),
+        owner: Some(found.owner),
+        id: format!("vault.{}", found.id),
+        base_url: found.base_url.clone(),
+    })
+}
+
+/// It is not known whether there is a key, or it does not decrypt.
+fn unreadable(error: &nexus_vault::Error) -> CallError {
+    if error.is_transient() {
+        tracing::warn!(error = %Chain(error), "keys that people bring cannot be read");
+        return CallError::new(Class::Overloaded, "its keys cannot be read at the moment");
+    }
+    tracing::error!(error = %Chain(error), "a key cannot be decrypted; see `nexus keys sweep`");
+    CallError::new(Class::NoKey, "its key in the vault cannot be decrypted; add it anew")
 }

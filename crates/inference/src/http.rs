@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use sse_stream::SseByteStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -31,6 +31,11 @@ const DISCOVERY: Duration = Duration::from_millis(1500);
 
 /// The client that all providers share.
 pub(crate) fn client() -> reqwest::Result<Client> {
+    settings().build()
+}
+
+/// What holds for every connection to a provider.
+pub(crate) fn settings() -> ClientBuilder {
     // The binary's choice stands if it made one.
     let _chosen_before = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
@@ -40,7 +45,6 @@ pub(crate) fn client() -> reqwest::Result<Client> {
         .connect_timeout(Duration::from_secs(3))
         // A redirect would carry the key to another host.
         .redirect(reqwest::redirect::Policy::none())
-        .build()
 }
 
 /// A provider that is reached over HTTP.

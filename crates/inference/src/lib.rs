@@ -14,6 +14,7 @@
 mod attempts;
 mod breaker;
 mod call;
+mod check;
 mod choice;
 mod config;
 mod consensus;
@@ -25,6 +26,7 @@ mod failure;
 mod files;
 mod fit;
 mod flights;
+mod guard;
 mod http;
 mod limits;
 mod live;

@@ -1,8 +1,11 @@
 use std::sync::Arc;
 
 use nexus_blobs::Blobs;
-use nexus_bus::{Bus, Chain, Delivery, Handler, Limits, Reader, Runner, Start, failpoint};
+use nexus_bus::{
+    Bus, Chain, Delivery, Handler, Limits, Questions, Reader, Runner, Start, failpoint,
+};
 use nexus_contracts::{Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp};
+use nexus_vault::Vault;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -21,7 +24,7 @@ use crate::limits::Pools;
 use crate::live::{Coalesce, live};
 use crate::providers::{Catalogs, Providers};
 use crate::routing::Refusal;
-use crate::{Secrets, failure};
+use crate::{Secrets, check, failure};
 
 /// Name of the durable consumer.
 const CONSUMER: &str = "inference";
@@ -32,6 +35,8 @@ const MAX_RESPONSE: usize = 240 * 1024;
 #[derive(Clone)]
 pub struct Resources {
     pub secrets: Secrets,
+    /// The keys that people bring; without it the operator's are all there are.
+    pub vault: Option<Vault>,
     /// Where attachments are read from.
     pub blobs: Blobs,
 }
@@ -40,6 +45,7 @@ pub struct Resources {
 pub struct Inference {
     worker: Arc<Worker>,
     news: Reader,
+    questions: Questions,
     max_in_flight: usize,
     stop: CancellationToken,
 }
@@ -66,12 +72,14 @@ impl Inference {
         let news = flights::news(bus, Start::New).await?;
         let coalesce = Coalesce { time: config.coalesce, bytes: config.coalesce_bytes.get() };
         let max_in_flight = config.max_in_flight.get();
-        let Resources { secrets, blobs } = resources;
+        let Resources { secrets, vault, blobs } = resources;
         let rules = Rules {
             first_token: config.first_token_with_fallback,
             fallback_on_content_filter: config.fallback_on_content_filter,
         };
-        let providers = Providers::open(bus, config, Wallet::new(secrets), catalogs).await?;
+        let wallet = Wallet::open(bus, secrets, vault, stop.clone()).await?;
+        let providers = Providers::open(bus, config, wallet, catalogs).await?;
+        let questions = check::questions(bus).await?;
         let engine = Engine {
             providers,
             breakers: Breakers::default(),
@@ -82,7 +90,7 @@ impl Inference {
         };
         let (bus, flights) = (bus.clone(), Flights::default());
         let worker = Worker { bus, engine, blobs, flights, coalesce, now };
-        Ok(Self { worker: Arc::new(worker), news, max_in_flight, stop })
+        Ok(Self { worker: Arc::new(worker), news, questions, max_in_flight, stop })
     }
 
     /// `provider/model` of everything that can be asked now, preferred first.
@@ -103,7 +111,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Bus`] when the consumer does not exist: run `nexus bus apply`.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { worker, news, max_in_flight, stop } = self;
+        let Self { worker, news, questions, max_in_flight, stop } = self;
         let limits = Limits { concurrency: max_in_flight, ..Limits::default() };
         let runner =
             Runner::new(&worker.bus, CONSUMER, Arc::clone(&worker), limits, worker.now, stop);
@@ -113,7 +121,8 @@ impl Inference {
                 flights::watch(&worker.bus, news, &worker.flights),
                 worker.engine.providers.follow(),
                 worker.engine.pools.keep(),
-                worker.engine.shared.follow(&worker.engine.cooling)
+                worker.engine.shared.follow(&worker.engine.cooling),
+                check::serve(questions, &worker.engine.providers)
             )
         };
         tokio::select! {

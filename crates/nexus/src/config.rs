@@ -41,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) telegram: nexus_telegram::Config,
     pub(crate) osc: nexus_osc::Config,
     pub(crate) blobs: nexus_blobs::Config,
+    pub(crate) vault: nexus_vault::Config,
 }
 
 /// The settings with where each came from.
@@ -56,7 +57,7 @@ const SHORT: [(&str, &str); 3] =
     [("http", "gateway.listen"), ("osc", "osc.listen"), ("telegram_api", "telegram.api")];
 
 /// Variables with our prefix that are no settings.
-const OTHERS: [&str; 5] = ["API_KEY", "FAILPOINTS", "ABLATE", "PROFILE", "CONFIG"];
+const OTHERS: [&str; 6] = ["API_KEY", "VAULT_KEYS", "FAILPOINTS", "ABLATE", "PROFILE", "CONFIG"];
 
 impl Settings {
     pub(crate) fn load(global: &Global) -> Result<Self> {

@@ -9,11 +9,14 @@ mod bus_config;
 mod cli;
 mod commands;
 mod config;
+mod dumps;
+mod hidden;
 mod installation;
 mod records;
 mod roles;
 mod telemetry;
 mod up;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    if let Err(error) = dumps::forbid() {
+        eprintln!("nexus: forbidding core dumps: {error}");
+        return ExitCode::FAILURE;
+    }
     // One provider for all TLS, chosen here, because libraries must not choose.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

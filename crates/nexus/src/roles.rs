@@ -19,6 +19,7 @@ use nexus_osc::{Osc, Speaker, Verdict};
 use nexus_store::{Migration, Store};
 use nexus_telegram::Telegram;
 use nexus_tools::{Surroundings, Tools};
+use nexus_vault::Vault;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::now;
@@ -79,6 +80,7 @@ pub(crate) struct Deps {
     pub(crate) nats_url: String,
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
+    pub(crate) vault: Vault,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) stop: CancellationToken,
@@ -93,6 +95,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
     all.extend(nexus_tools::MIGRATIONS);
     all.extend(nexus_billing::MIGRATIONS);
     all.extend(nexus_gateway::MIGRATIONS);
+    all.extend(nexus_vault::MIGRATIONS);
     #[cfg(feature = "failpoints")]
     all.extend(nexus_tools::TEST_MIGRATIONS);
     all
@@ -100,7 +103,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
 
 /// Sets a worker up: when this returns, it is ready to work.
 pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
-    let Deps { config, bus, nats_url, store, blobs, readiness, metrics, stop } = deps;
+    let Deps { config, bus, nats_url, store, blobs, vault, readiness, metrics, stop } = deps;
     let opened = async {
         Ok::<Running, anyhow::Error>(match role {
             Role::Orchestrator => {
@@ -109,7 +112,7 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Inference => {
-                let resources = Resources { secrets: config::secrets(), blobs };
+                let resources = Resources { secrets: config::secrets(), vault: Some(vault), blobs };
                 let opened = Inference::open(&bus, config.inference, resources, now, stop);
                 let worker = Box::pin(opened).await?;
                 tracing::info!(model = worker.default_model(), "model by default");
@@ -131,7 +134,7 @@ pub(crate) async fn open(role: Role, deps: Deps) -> Result<Running> {
                 Box::pin(async { Ok(Box::pin(worker.run()).await?) })
             }
             Role::Gateway => {
-                let storage = Storage { store, blobs };
+                let storage = Storage { store, blobs, vault };
                 let opened =
                     Gateway::open(&bus, config.gateway, storage, readiness, metrics, now, stop);
                 let worker = Box::pin(opened).await?;

@@ -23,6 +23,7 @@ use crate::cli::{Misuse, now};
 use crate::config::{Config, Settings};
 use crate::installation::{self, Installation};
 use crate::roles::{self, Deps, Role};
+use crate::vault;
 
 /// Runs everything on this machine.
 pub(crate) async fn up(settings: Settings) -> Result<ExitCode> {
@@ -64,7 +65,8 @@ async fn serve(
         set_up_database(&installation.database_url, config),
     )?;
     let key = local_key(&store, data).await?;
-    let deps = deps(settings, bus, &installation.nats_url, store, stop)?;
+    vault::prepare(config, data)?;
+    let deps = deps(settings, bus, &installation.nats_url, store, stop).await?;
     let readiness = deps.readiness.clone();
     let mut workers = start(Role::all(config), &deps).await?;
     readiness.set_ready();
@@ -105,7 +107,7 @@ pub(crate) async fn worker(settings: Settings, chosen: Vec<Role>) -> Result<Exit
     let config = &settings.config;
     let bus = connect(&installation.nats_url, &stop).await?;
     let store = set_up_database(&installation.database_url, config).await?;
-    let deps = deps(&settings, bus, &installation.nats_url, store, &stop)?;
+    let deps = deps(&settings, bus, &installation.nats_url, store, &stop).await?;
     let names: Vec<&str> = chosen.iter().map(|role| role.name()).collect();
     let mut workers = start(chosen, &deps).await?;
     deps.readiness.set_ready();
@@ -115,7 +117,7 @@ pub(crate) async fn worker(settings: Settings, chosen: Vec<Role>) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn deps(
+async fn deps(
     settings: &Settings,
     bus: Bus,
     nats_url: &str,
@@ -124,6 +126,7 @@ fn deps(
 ) -> Result<Deps> {
     Ok(Deps {
         blobs: Blobs::open(&settings.config.blobs, &settings.data()?)?,
+        vault: vault::open(&bus, &store, settings, stop).await?,
         config: settings.config.clone(),
         bus,
         nats_url: nats_url.to_owned(),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
 use nexus_contracts::{KeyOwner, TenantId, Timestamp};
-use nexus_egress::Guard;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -38,8 +37,9 @@ pub fn llm_service(provider: &str) -> String {
 /// What is read here of a provider's settings; the rest is of no concern.
 #[derive(Debug, Clone, Deserialize)]
 struct Known {
+    /// Without one, it is asked without a key.
     #[serde(default)]
-    base_url: Option<String>,
+    api_key_env: Option<String>,
     #[serde(default)]
     key_prefix: Option<String>,
 }
@@ -95,7 +95,6 @@ pub enum KeyRefused {
 pub struct ProviderKeys {
     vault: Vault,
     bus: Bus,
-    guard: Guard,
     providers: Catalog<Known>,
     now: fn() -> Timestamp,
 }
@@ -108,13 +107,12 @@ impl ProviderKeys {
     pub async fn open(
         bus: &Bus,
         vault: Vault,
-        guard: Guard,
         now: fn() -> Timestamp,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let providers = Catalog::follow(bus, Bucket::Config, "provider", stop).await;
         let providers = providers.map_err(Error::Bus)?;
-        Ok(Self { vault, bus: bus.clone(), guard, providers, now })
+        Ok(Self { vault, bus: bus.clone(), providers, now })
     }
 
     /// Takes a key: checks its shape and address, has its provider asked, and puts it in the place
@@ -261,7 +259,7 @@ impl ProviderKeys {
     async fn address(&self, text: &str) -> Result<Url, KeyRefused> {
         let url = Url::parse(text)
             .map_err(|error| KeyRefused::Address(format!("it is no whole address: {error}")))?;
-        let checked = self.guard.check_now(&url).await;
+        let checked = self.vault.guard().check_now(&url).await;
         checked.map_err(|refused| KeyRefused::Address(refused.to_string()))?;
         Ok(url)
     }
@@ -274,17 +272,17 @@ impl ProviderKeys {
                 known: names(&entries),
             });
         };
-        if known.base_url.is_none() {
+        if known.api_key_env.is_none() {
             return Err(KeyRefused::TakesNone { provider: provider.to_owned() });
         }
         Ok(known.clone())
     }
 }
 
-/// Providers that can be reached, and so may want a key.
+/// Providers that want a key.
 fn names(entries: &BTreeMap<String, Known>) -> String {
-    let reached = entries.iter().filter(|(_, known)| known.base_url.is_some());
-    reached.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    let wanting = entries.iter().filter(|(_, known)| known.api_key_env.is_some());
+    wanting.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn of_provider(key: Summary) -> Option<Status> {
@@ -321,7 +319,7 @@ mod tests {
     use super::*;
 
     fn shape(key: &str, prefix: Option<&str>) -> Option<String> {
-        let known = Known { base_url: None, key_prefix: prefix.map(str::to_owned) };
+        let known = Known { api_key_env: None, key_prefix: prefix.map(str::to_owned) };
         check_shape("anthropic", key, &known).err().map(|refused| refused.to_string())
     }
 

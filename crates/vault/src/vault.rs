@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
 use nexus_contracts::{KeyOwner, TenantId, Timestamp};
+use nexus_egress::{Guard, Refused};
 use nexus_store::{Store, TenantTransaction};
 use ring::aead::NONCE_LEN;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     turns: Semaphore,
     news: Catalog<String>,
     pub(crate) sources: Sources,
+    guard: Guard,
 }
 
 impl fmt::Debug for Vault {
@@ -95,7 +97,8 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// Reads the master keys and follows changes until `stop`. Without master keys it opens too:
+    /// Reads the master keys and follows changes until `stop`; `guard` says which addresses people
+    /// may bring. Without master keys it opens too:
     /// what needs them fails and says so.
     ///
     /// # Errors
@@ -105,16 +108,32 @@ impl Vault {
         store: Store,
         source: KeySource,
         sources: Sources,
+        guard: Guard,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let keys = RwLock::new(Arc::new(source.read()?));
         let news = Catalog::follow(bus, Bucket::Tools, NEWS, stop.clone());
         let news = news.await.map_err(Error::Bus)?;
         let (bus, cache, turns) = (bus.clone(), Mutex::default(), Semaphore::new(TURNS));
-        let inner = Inner { bus, store, source, keys, cache, turns, news, sources };
+        let inner = Inner { bus, store, source, keys, cache, turns, news, sources, guard };
         let vault = Self { inner: Arc::new(inner) };
         tokio::spawn(vault.clone().follow(stop));
         Ok(vault)
+    }
+
+    /// Which addresses people may bring.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.inner.guard
+    }
+
+    /// Whether a credential may be sent to its owner's address: before each request, because it
+    /// may have been stored under another guard.
+    ///
+    /// # Errors
+    /// [`Refused`] when not.
+    pub fn check_address(&self, credential: &Credential) -> Result<(), Refused> {
+        credential.base_url.as_ref().map_or(Ok(()), |url| self.inner.guard.check(url))
     }
 
     /// What a user has for a service: the user's own credential, else the tenant's; `None` when

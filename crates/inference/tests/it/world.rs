@@ -357,7 +357,7 @@ async fn open(
     let secrets: Secrets =
         Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
     let blobs = Blobs::open(&nexus_blobs::Config::default(), data.as_ref()).unwrap();
-    let resources = Resources { secrets, blobs };
+    let resources = Resources { secrets, vault: None, blobs };
     Inference::open(bus, Config::default(), resources, now, stop).await.unwrap()
 }
 

@@ -17,13 +17,16 @@ struct Check {
 
 /// Says what is wrong with this installation, and the mend.
 pub(crate) async fn run(settings: &Settings, json: bool) -> Result<ExitCode> {
-    let mut checks = vec![servers(settings), spec(settings)];
+    let mut checks = vec![servers(settings), spec(settings), master_keys(settings)];
     match Installation::find(settings) {
         Err(error) => checks.push(Check { name: "running", result: Err(format!("{error:#}")) }),
         Ok(installation) => {
             checks.push(gateway(&installation).await);
             checks.extend(bus(settings, &installation).await);
             checks.extend(database(settings, &installation).await);
+            let result = crate::vault::look_at_rows(settings).await;
+            let result = result.map_err(|error| format!("{error:#}"));
+            checks.push(Check { name: "vault", result });
         }
     }
     let healthy = checks.iter().all(|check| check.result.is_ok());
@@ -65,6 +68,10 @@ fn spec(settings: &Settings) -> Check {
         .bus_config()
         .map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
     Check { name: "bus-config", result: spec.map(|_| place).map_err(|error| format!("{error:#}")) }
+}
+
+fn master_keys(settings: &Settings) -> Check {
+    Check { name: "master keys", result: crate::vault::look_at_keys(settings) }
 }
 
 async fn gateway(installation: &Installation) -> Check {

@@ -1,3 +1,6 @@
+mod master;
+mod provider;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -26,19 +29,24 @@ pub(crate) enum Command {
     List,
     /// Refuse a key from now on
     Revoke { id: String },
+    /// Keys of model providers that people bring
+    #[command(subcommand)]
+    Provider(provider::Command),
+    /// Make a new master key for credentials, and encrypt them all under it
+    Rotate,
+    /// Encrypt all credentials under the first master key
+    Sweep,
 }
 
 pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Result<ExitCode> {
-    let keys = Keys::new(installation::store(settings)?);
+    let keys = || Ok::<_, anyhow::Error>(Keys::new(installation::store(settings)?));
     match command {
+        Command::Provider(command) => return provider::run(settings, command, json).await,
+        Command::Rotate => return master::rotate(settings, json).await,
+        Command::Sweep => return master::sweep(settings, json).await,
         Command::Create { label, user, tenant } => {
-            let tenant: TenantId = match tenant {
-                Some(text) => {
-                    text.parse().map_err(|_| Misuse(format!("{text:?} is no tenant's id")))?
-                }
-                None => LOCAL_TENANT,
-            };
-            let (id, key) = keys.create(tenant, &user, &label, now()).await?;
+            let tenant = tenant.as_deref().map_or(Ok(LOCAL_TENANT), self::tenant)?;
+            let (id, key) = keys()?.create(tenant, &user, &label, now()).await?;
             if json {
                 say!("{}", serde_json::json!({ "id": id, "key": key }));
             } else {
@@ -47,7 +55,7 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
             }
         }
         Command::List => {
-            for row in keys.list().await? {
+            for row in keys()?.list().await? {
                 if json {
                     say!("{}", serde_json::to_string(&row)?);
                 } else {
@@ -65,7 +73,7 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
         }
         Command::Revoke { id: text } => {
             let id = id(&text)?;
-            let revoked = keys.revoke(id).await?;
+            let revoked = keys()?.revoke(id).await?;
             revoked
                 .then_some(())
                 .with_context(|| format!("there is no key {id}; `nexus keys list` shows them"))?;
@@ -73,4 +81,9 @@ pub(crate) async fn run(settings: &Settings, command: Command, json: bool) -> Re
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A tenant's id on the command line.
+fn tenant(text: &str) -> Result<TenantId> {
+    text.parse().map_err(|_| Misuse(format!("{text:?} is no tenant's id")).into())
 }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use nexus_bus::Questions;
 use nexus_contracts::LOCAL_TENANT;
-use nexus_egress::Guard;
 use nexus_vault::check::{Answer, Question, SUBJECT};
 use nexus_vault::{KeyRefused, NewKey, Owner, ProviderKeys, Vault, llm_service};
 
@@ -19,8 +18,7 @@ fn key(secret: &str) -> NewKey<'_> {
 }
 
 async fn keys(rig: &Rig, vault: &Vault) -> ProviderKeys {
-    let (guard, stop) = (Guard::default(), rig.stop.clone());
-    ProviderKeys::open(&rig.bus, vault.clone(), guard, now, stop).await.unwrap()
+    ProviderKeys::open(&rig.bus, vault.clone(), now, rig.stop.clone()).await.unwrap()
 }
 
 /// Accepts [`GOOD`] and nothing else; notes what it was asked.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nexus_bus::{Bus, Durability, Spec, Topology};
 use nexus_contracts::{TenantId, Timestamp};
+use nexus_egress::Guard;
 use nexus_embedded::Servers;
 use nexus_store::Store;
 use nexus_vault::{
@@ -107,7 +108,8 @@ impl Rig {
     async fn open(&self, clock: fn() -> Instant) -> Vault {
         let sources = Sources { now, clock, fill: system_random };
         let (store, stop) = (self.store.clone(), self.stop.clone());
-        Vault::open(&self.bus, store, self.keys(), sources, stop).await.unwrap()
+        let guard = Guard::default();
+        Vault::open(&self.bus, store, self.keys(), sources, guard, stop).await.unwrap()
     }
 
     /// All rows of a tenant as PostgreSQL prints them.
