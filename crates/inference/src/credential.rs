@@ -107,7 +107,7 @@ impl Wallet {
 
     fn may_use_operators(&self, tenant: TenantId) -> bool {
         let tenants = self.tenants.entries();
-        tenants.get(&tenant.to_string()).is_some_and(|tenant| tenant.allow_operator_llm)
+        tenants.values().any(|known| known.id == tenant && known.allow_operator_llm)
     }
 }
 

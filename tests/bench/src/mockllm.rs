@@ -241,12 +241,16 @@ fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn models() -> Json<Value> {
+async fn models(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    authorize(&app.options, &headers)?;
     let models: Vec<_> = ["mock", "mock-plain", "mock-tool"]
         .iter()
         .map(|id| json!({ "id": id, "object": "model", "created": 1_767_225_600, "owned_by": "mock" }))
         .collect();
-    Json(json!({ "object": "list", "data": models }))
+    Ok(Json(json!({ "object": "list", "data": models })))
 }
 
 #[derive(Deserialize)]

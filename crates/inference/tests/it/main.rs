@@ -9,6 +9,7 @@
 mod answers;
 mod failover;
 mod failures;
+mod keys;
 mod raw;
 mod routes;
 mod shared;
