@@ -21,6 +21,7 @@ mod consensus;
 mod cooling;
 mod credential;
 mod demo;
+mod embed;
 mod error;
 mod failure;
 mod files;

@@ -16,6 +16,7 @@ use crate::choice::{Choice, Offer, Preference, available};
 use crate::config::Config;
 use crate::credential::{Credential, Wallet};
 use crate::demo::Demo;
+use crate::embed::first_embedder;
 use crate::http::HttpProvider;
 use crate::models::{Facts, ModelSettings, Models};
 use crate::routing::{self, Asker, Plan, Refusal, RouteSettings, Sticky, World};
@@ -179,6 +180,11 @@ impl Providers {
     /// What a request for `default` would be answered by.
     pub(crate) fn default_choice(&self) -> Option<Choice> {
         self.routed(routing::default_choice)
+    }
+
+    /// `provider/model` that makes vectors when nobody says which one.
+    pub(crate) fn embedder(&self) -> Option<String> {
+        first_embedder(&self.offers(&self.entries()))
     }
 
     pub(crate) fn wallet(&self) -> &Wallet {

@@ -17,6 +17,7 @@ use crate::choice::Choice;
 use crate::config::Config;
 use crate::cooling::{Cooling, Shared};
 use crate::credential::Wallet;
+use crate::embed::{self, Embedder};
 use crate::error::Error;
 use crate::files::{self, FileError};
 use crate::flights::{self, Flights, Run};
@@ -113,8 +114,10 @@ impl Inference {
     pub async fn run(self) -> Result<(), Error> {
         let Self { worker, news, questions, max_in_flight, stop } = self;
         let limits = Limits { concurrency: max_in_flight, ..Limits::default() };
-        let runner =
-            Runner::new(&worker.bus, CONSUMER, Arc::clone(&worker), limits, worker.now, stop);
+        let (bus, now) = (&worker.bus, worker.now);
+        let calls = Runner::new(bus, CONSUMER, Arc::clone(&worker), limits, now, stop.clone());
+        let embedder = Arc::new(Embedder(Arc::clone(&worker)));
+        let embeddings = Runner::new(bus, embed::CONSUMER, embedder, limits, now, stop);
         // These go on while calls in hand are finished.
         let background = async {
             tokio::join!(
@@ -126,14 +129,17 @@ impl Inference {
             )
         };
         tokio::select! {
-            ended = runner.run() => Ok(ended?),
+            ended = async { tokio::try_join!(calls.run(), embeddings.run()) } => {
+                ended?;
+                Ok(())
+            }
             _ = background => Ok(()),
         }
     }
 }
 
 /// Answers model calls.
-struct Worker {
+pub(crate) struct Worker {
     bus: Bus,
     engine: Engine,
     blobs: Blobs,
@@ -294,7 +300,19 @@ impl Worker {
         Ok(ended)
     }
 
-    fn unknown(&self, model: &str) -> String {
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.engine.providers
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+
+    pub(crate) fn unknown(&self, model: &str) -> String {
         let available = self.engine.providers.available();
         if available.is_empty() {
             return format!(

@@ -1,0 +1,282 @@
+//! Texts into vectors: `inference.embed` in, `inference.embedded` out.
+//!
+//! One model answers a request: vectors of two models cannot be compared, so that there is no
+//! fallback. What failed batches have cost is in the response all the same.
+
+mod ask;
+mod pack;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexus_bus::{Delivery, Handler, failpoint};
+use nexus_contracts::{
+    AttachmentKind, AttemptLimits, EmbedOutcome, EmbedRequest, EmbedResponse, Event,
+    InferenceError, InferenceOutcome, InferenceRequest, Sampling, TenantId, Vectors,
+};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use self::ask::{Ask, Asked};
+use crate::choice::{Choice, Offer};
+use crate::credential::Credential;
+use crate::error::Error;
+use crate::failure::Cause;
+use crate::providers::Entry;
+use crate::worker::Worker;
+
+/// Name of the durable consumer.
+pub(crate) const CONSUMER: &str = "embeddings";
+/// Most texts of one request.
+///
+/// # Source
+/// OpenAI, API reference, `POST /embeddings`, `input`.
+const MOST_INPUTS: usize = 2048;
+/// Names that leave the model to us.
+const ANY: [&str; 2] = ["default", "auto"];
+
+/// Answers requests for vectors.
+pub(crate) struct Embedder(pub(crate) Arc<Worker>);
+
+impl Handler for Embedder {
+    type In = EmbedRequest;
+    type Out = EmbedResponse;
+    type Error = Error;
+
+    async fn handle(
+        &self,
+        event: &Event<EmbedRequest>,
+        delivery: Delivery,
+    ) -> Result<Option<Event<EmbedResponse>>, Error> {
+        let started = Instant::now();
+        let waited = self.0.now().millis_since(delivery.stored_at);
+        let response = match self.target(event, waited) {
+            Ok((choice, entry)) => Box::pin(self.respond(event, &choice, &entry, started)).await,
+            Err(error) => refusal(event, error),
+        };
+        let provider = response.model.split_once('/').map_or("none", |(provider, _)| provider);
+        let outcome = match &response.outcome {
+            EmbedOutcome::Completed { .. } => "completed",
+            EmbedOutcome::Failed(_) => "failed",
+        };
+        metrics::counter!("nexus_inference_embeddings_total", "provider" => provider.to_owned(), "outcome" => outcome)
+            .increment(1);
+        failpoint::hit("inference.after_embed");
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Some(event.reply(EmbedResponse { duration_ms, ..response }, self.0.now())))
+    }
+
+    fn give_up(&self, event: &Event<EmbedRequest>, reason: &str) -> Option<Event<EmbedResponse>> {
+        let message = format!("The vectors could not be made: {reason}. Please try again.");
+        let error = InferenceError::new("inference_failed", message);
+        Some(event.reply(refusal(event, error), self.0.now()))
+    }
+}
+
+impl Embedder {
+    /// What is asked, or why nobody is.
+    fn target(
+        &self,
+        event: &Event<EmbedRequest>,
+        waited_ms: u64,
+    ) -> Result<(Choice, Entry), InferenceError> {
+        let request = &event.payload;
+        if waited_ms > request.start_within_ms {
+            let message = "The request waited too long before it could start. Please try again.";
+            return Err(InferenceError::new("expired", message));
+        }
+        check(&request.inputs).map_err(|message| InferenceError::new("invalid_input", message))?;
+        let providers = self.0.providers();
+        let name = if ANY.contains(&request.model.as_str()) {
+            providers.embedder().ok_or_else(|| {
+                let message = "No provider that can be reached has a model that makes vectors. Name one as provider/model, or start Ollama with nomic-embed-text.";
+                InferenceError::new("unknown_model", message)
+            })?
+        } else {
+            request.model.clone()
+        };
+        let plan = providers.plan(&as_call(name));
+        let found = plan.and_then(|plan| {
+            let choice = plan.targets.into_iter().next()?;
+            let entry = providers.entry(&choice.provider)?;
+            Some((choice, entry))
+        });
+        found.ok_or_else(|| InferenceError::new("unknown_model", self.0.unknown(&request.model)))
+    }
+
+    async fn respond(
+        &self,
+        event: &Event<EmbedRequest>,
+        choice: &Choice,
+        entry: &Entry,
+        started: Instant,
+    ) -> EmbedResponse {
+        let request = &event.payload;
+        let (model, providers) = (choice.full_name(), self.0.providers());
+        let failed = |error| EmbedResponse { model: model.clone(), ..refusal(event, error) };
+        let place = entry.provider.place();
+        let credential = match entry.endpoint() {
+            Some(endpoint) => {
+                let wallet = providers.wallet();
+                wallet.credential(&event.metadata, &choice.provider, endpoint).await
+            }
+            None => Ok(Credential::default()),
+        };
+        let credential = match credential {
+            Ok(credential) => credential,
+            Err(error) => {
+                return failed(said(Cause::Call(error).outcome(&choice.provider, place, &model)));
+            }
+        };
+        let span = tracing::info_span!(
+            "embed", otel.name = %format_args!("embeddings {}", choice.model), otel.kind = "client",
+            gen_ai.operation.name = "embeddings", gen_ai.request.model = %choice.model,
+            gen_ai.usage.input_tokens = tracing::field::Empty, error.type = tracing::field::Empty
+        );
+        let ask = Ask {
+            provider: entry.provider.as_ref(),
+            model: &choice.model,
+            inputs: &request.inputs,
+            dimensions: request.dimensions.map(u32::from),
+            credential: &credential,
+            patience: entry.patience(),
+            deadline: started + Duration::from_millis(request.timeout_ms),
+            id: event.id,
+        };
+        let Asked { vectors, usage } = ask.run().instrument(span.clone()).await;
+        span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+        let cost = (usage.input_tokens > 0 || vectors.is_ok())
+            .then(|| providers.facts(entry, choice).cost(usage, self.0.now()));
+        let outcome = match vectors {
+            Ok(vectors) => self.outcome(event, &model, vectors).await.map(|(vectors, length)| {
+                EmbedOutcome::Completed { vectors, dimensions: length, usage }
+            }),
+            Err(error) => {
+                span.record("error.type", error.class.as_str());
+                tracing::warn!(%model, class = error.class.as_str(), error = %error.message, "embedding call failed");
+                Err(said(Cause::Call(error).outcome(&choice.provider, place, &model)))
+            }
+        };
+        EmbedResponse {
+            call: event.id,
+            model: model.clone(),
+            outcome: outcome.unwrap_or_else(EmbedOutcome::Failed),
+            duration_ms: 0,
+            cost: cost.flatten(),
+            key: credential.owner,
+        }
+    }
+
+    /// The vectors as the event carries them, and their length.
+    async fn outcome(
+        &self,
+        event: &Event<EmbedRequest>,
+        model: &str,
+        vectors: Vec<Vec<f32>>,
+    ) -> Result<(Vectors, u32), InferenceError> {
+        let length = vectors.first().map_or(0, Vec::len);
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        if let Some(wanted) = event.payload.dimensions.map(u32::from)
+            && wanted != length
+        {
+            let message = format!(
+                "{model} makes vectors of {length} numbers, {wanted} were asked for. Leave dimensions out, or choose a model that can shorten them."
+            );
+            return Err(InferenceError::new("dimensions_not_taken", message));
+        }
+        if pack::fits(&vectors) {
+            return Ok((Vectors::Inline { base64: pack::inline(&vectors) }, length));
+        }
+        Ok((self.keep(event.metadata.tenant, &vectors).await?, length))
+    }
+
+    /// Puts vectors into the blob store.
+    async fn keep(
+        &self,
+        tenant: TenantId,
+        vectors: &[Vec<f32>],
+    ) -> Result<Vectors, InferenceError> {
+        let (bytes, name) = (pack::bytes(vectors), Some("vectors.f32".to_owned()));
+        let kind = AttachmentKind::Document;
+        let kept = self.0.blobs().put(tenant, kind, name, None, bytes.into()).await;
+        match kept {
+            Ok(attachment) => Ok(Vectors::Blob { attachment }),
+            Err(nexus_blobs::Error::TooLarge { bytes, limit }) => {
+                let message = format!(
+                    "The vectors have {bytes} bytes, the limit is {limit}. Please ask for fewer texts or fewer dimensions at once."
+                );
+                Err(InferenceError::new("vectors_too_large", message))
+            }
+            Err(error) => {
+                tracing::error!(error = %nexus_bus::Chain(&error), "vectors cannot be stored");
+                let message = "The vectors could not be stored. Please try again.";
+                Err(InferenceError::new("inference_failed", message))
+            }
+        }
+    }
+}
+
+/// A response without any vectors.
+fn refusal(event: &Event<EmbedRequest>, error: InferenceError) -> EmbedResponse {
+    EmbedResponse {
+        call: event.id,
+        model: event.payload.model.clone(),
+        outcome: EmbedOutcome::Failed(error),
+        duration_ms: 0,
+        cost: None,
+        key: None,
+    }
+}
+
+/// What a failed call is in the words that model calls fail with.
+fn said(outcome: InferenceOutcome) -> InferenceError {
+    match outcome {
+        InferenceOutcome::Failed(error) => error,
+        InferenceOutcome::Completed { .. } | InferenceOutcome::Cancelled => {
+            InferenceError::new("inference_failed", "The vectors could not be made.")
+        }
+    }
+}
+
+/// The texts, or what is wrong with them.
+fn check(inputs: &[String]) -> Result<(), String> {
+    if inputs.is_empty() {
+        return Err("There are no texts. Send at least one.".to_owned());
+    }
+    if inputs.len() > MOST_INPUTS {
+        let count = inputs.len();
+        return Err(format!(
+            "There are {count} texts, the limit is {MOST_INPUTS}. Send fewer at once."
+        ));
+    }
+    match inputs.iter().position(String::is_empty) {
+        Some(index) => Err(format!("Text {index} (from 0) is empty. Leave it out.")),
+        None => Ok(()),
+    }
+}
+
+/// The first model that can be asked and by its name makes vectors; offers come preferred first.
+pub(crate) fn first_embedder(offers: &[Offer]) -> Option<String> {
+    offers.iter().filter(|offer| offer.available).find_map(|offer| {
+        let model = offer.models.iter().find(|model| model.to_lowercase().contains("embed"))?;
+        Some(format!("{}/{model}", offer.provider))
+    })
+}
+
+/// A model call with nothing but a model, for routing: which model a name means is the same for both.
+fn as_call(model: String) -> InferenceRequest {
+    InferenceRequest {
+        model,
+        messages: Vec::new(),
+        tools: Vec::new(),
+        sampling: Sampling::default(),
+        limits: AttemptLimits::default(),
+        number: 1,
+        start_within_ms: 0,
+        timeout_ms: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
