@@ -2,6 +2,7 @@
 
 pub(crate) mod agui;
 pub(crate) mod completions;
+pub(crate) mod embeddings;
 pub(crate) mod files;
 pub(crate) mod keys;
 pub(crate) mod offers;

@@ -40,6 +40,7 @@ mod stream;
 mod summary;
 mod threads;
 mod turn;
+mod vectors;
 
 pub use config::Config;
 pub use error::Error;

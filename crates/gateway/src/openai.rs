@@ -157,8 +157,6 @@ struct CompletionDetails {
 impl Usage {
     /// `cost` in millionths of a US dollar.
     pub(crate) fn of(tokens: nexus_contracts::Usage, cost: u64) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "exact up to nine thousand million dollars")]
-        let dollars = cost as f64 / 1e6;
         Self {
             prompt_tokens: tokens.input_tokens,
             completion_tokens: tokens.output_tokens,
@@ -167,9 +165,15 @@ impl Usage {
             completion_tokens_details: CompletionDetails {
                 reasoning_tokens: tokens.reasoning_tokens,
             },
-            cost: (cost > 0).then_some(dollars),
+            cost: (cost > 0).then(|| dollars(cost)),
         }
     }
+}
+
+/// Millionths of a US dollar in dollars.
+#[expect(clippy::cast_precision_loss, reason = "exact up to nine thousand million dollars")]
+pub(crate) fn dollars(microusd: u64) -> f64 {
+    microusd as f64 / 1e6
 }
 
 #[cfg(test)]

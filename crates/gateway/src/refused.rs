@@ -2,6 +2,7 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use nexus_contracts::InferenceError;
 
 use crate::accept::Refusal;
 use crate::app::{MAX_BODY, MAX_BODY_WITH_FILES, Unauthorized};
@@ -70,6 +71,25 @@ impl Refused {
         Self::new(StatusCode::BAD_GATEWAY, "restarted", message.to_owned())
     }
 
+    /// A call that failed, with no run around it.
+    pub(crate) fn of_call(error: InferenceError) -> Self {
+        let (status, code) = meaning(&error.code);
+        let retry_after_ms = error.retry_after_ms;
+        Self { retry_after_ms, ..Self::new(status, code, error.message.clone()) }
+    }
+
+    /// Nobody made the vectors in time.
+    pub(crate) fn vectors_timeout() -> Self {
+        let message = "The vectors were not made in time; try again, with fewer texts at once.";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "inference_timeout", message.to_owned())
+    }
+
+    /// The worker sent what are no vectors.
+    pub(crate) fn vectors_unreadable() -> Self {
+        let message = "The vectors that were made cannot be read; try again.";
+        Self::new(StatusCode::BAD_GATEWAY, "inference_failed", message.to_owned())
+    }
+
     /// A run that ended without an answer; `retry_after_ms` as its last model call said.
     pub(crate) fn of_run(done: &DoneFrame, retry_after_ms: Option<u64>) -> Self {
         let (code, message) = match &done.error {
@@ -81,7 +101,7 @@ impl Refused {
     }
 }
 
-/// What a failed run is to an HTTP client, and the code that it is told.
+/// What a failed run or call is to an HTTP client, and the code that it is told.
 fn meaning(code: &str) -> (StatusCode, &str) {
     // What the provider says, and what we say of it, is the same to the client.
     let class = code.strip_prefix("provider_").unwrap_or(code);
@@ -93,9 +113,14 @@ fn meaning(code: &str) -> (StatusCode, &str) {
         // OpenAI's own name, which clients look for.
         "context_length" => (StatusCode::BAD_REQUEST, "context_length_exceeded"),
         "content_filter" => (StatusCode::BAD_REQUEST, "content_filter"),
-        "invalid" | "unfit" | "image_too_large" | "not_an_image" | "attachment_gone" => {
-            (StatusCode::BAD_REQUEST, code)
-        }
+        "invalid"
+        | "invalid_input"
+        | "dimensions_not_taken"
+        | "vectors_too_large"
+        | "unfit"
+        | "image_too_large"
+        | "not_an_image"
+        | "attachment_gone" => (StatusCode::BAD_REQUEST, code),
         "timeout" | "inference_timeout" | "run_timeout" | "expired" => {
             (StatusCode::GATEWAY_TIMEOUT, code)
         }

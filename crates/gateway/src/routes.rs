@@ -5,7 +5,7 @@ use axum::middleware;
 use axum::routing::{get, post, put};
 
 use crate::app::App;
-use crate::door::{agui, completions, files, keys, runs, usage, vercel};
+use crate::door::{agui, completions, embeddings, files, keys, runs, usage, vercel};
 use crate::{assets, health, origin, socket};
 
 /// Every address that the gateway answers.
@@ -39,6 +39,7 @@ fn api() -> Router<Arc<App>> {
         .route("/v1/keys/providers/{provider}/test", post(keys::test))
         .route("/v1/models", get(completions::models))
         .route("/v1/chat/completions", post(completions::chat))
+        .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/usage", get(usage::usage))
         .route("/v1/agui", post(agui::default_agent))
         .route("/v1/agui/{agent}", post(agui::agent))
