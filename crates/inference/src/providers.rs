@@ -187,6 +187,11 @@ impl Providers {
         first_embedder(&self.offers(&self.entries()))
     }
 
+    /// `provider/model` that makes vectors when nobody says which one.
+    pub(crate) fn embedder(&self) -> Option<String> {
+        first_embedder(&self.offers(&self.entries()))
+    }
+
     pub(crate) fn wallet(&self) -> &Wallet {
         &self.wallet
     }
