@@ -106,9 +106,33 @@ impl ProviderSettings {
             Self::Demo(_) => None,
         }
     }
+
+    /// The field that cannot be as it is, and why; never its value, which may be a key.
+    #[must_use]
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        self.endpoint()?.fault()
+    }
 }
 
 impl Endpoint {
+    fn fault(&self) -> Option<(&'static str, String)> {
+        if let Err(reason) = self.address() {
+            return Some(("base_url", reason));
+        }
+        let is_name = |name: &String| {
+            name.starts_with(|first: char| first.is_ascii_uppercase())
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        if self.api_key_env.as_ref().is_some_and(|name| !is_name(name)) {
+            let reason = "api_key_env is the name of a variable in capitals, for example OPENAI_API_KEY; never the key itself, which everybody on the bus could read";
+            return Some(("api_key_env", reason.to_owned()));
+        }
+        let is_empty = self.models.iter().any(String::is_empty);
+        is_empty.then(|| ("models", "models has an empty name; take it out".to_owned()))
+    }
+
     /// The address without a slash at its end, or what is wrong with it.
     pub(crate) fn address(&self) -> Result<Url, String> {
         let url =

@@ -1,8 +1,11 @@
 //! The bus configuration that is compiled in, for installations without a folder of their own.
 
+mod check;
+mod lines;
+
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nexus_bus::{Durability, Spec};
 
 macro_rules! files {
@@ -25,14 +28,33 @@ const FILES: [(&str, &str); 10] = files![
 ];
 
 /// The spec from a folder, or the one that is compiled in.
+///
+/// # Errors
+/// What is wrong with it, all of it, by file and line; then nothing of it is to be used.
 pub(crate) fn spec(folder: Option<&Path>, durability: Durability) -> Result<Spec> {
     match folder {
         Some(folder) => {
-            Spec::read_folder(folder, durability).context("reading the bus configuration")
+            let files = Spec::files(folder).context("reading the bus configuration")?;
+            let files = files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+            check(&folder.display().to_string(), files.clone())?;
+            Spec::read(files, durability).context("reading the bus configuration")
         }
-        None => Spec::read(FILES.into_iter(), durability)
-            .context("reading the built-in bus configuration"),
+        None => {
+            check("the built-in bus-config", FILES.into_iter())?;
+            Spec::read(FILES.into_iter(), durability)
+                .context("reading the built-in bus configuration")
+        }
     }
+}
+
+fn check<'f>(folder: &str, files: impl Iterator<Item = (&'f str, &'f str)>) -> Result<()> {
+    let problems = check::problems(files);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        problems.iter().map(|problem| format!("\n  {folder}/{problem}")).collect();
+    bail!("the bus configuration is wrong, so nothing of it is used:{}", lines.concat())
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(crate) async fn up(settings: Settings) -> Result<ExitCode> {
         nexus_embedded::Error::InUse { .. } => Misuse(error.to_string()).into(),
         other => anyhow::Error::from(other),
     })?;
+    // Before anything is started or changed.
+    let spec = bus_config::spec(settings.bus_config().as_deref(), settings.config.durability)?;
     let stop = stop_on_signal()?;
     let servers = start_servers(&settings.config, &data).await?;
     let installation = match &servers {
@@ -43,7 +45,7 @@ pub(crate) async fn up(settings: Settings) -> Result<ExitCode> {
         },
         None => Installation::find(&settings)?,
     };
-    let served = serve(&settings, installation, &data, servers.is_some(), &stop).await;
+    let served = serve(&settings, &spec, installation, &data, servers.is_some(), &stop).await;
     stop.cancel();
     if let Some(servers) = servers {
         servers.stop().await;
@@ -53,15 +55,15 @@ pub(crate) async fn up(settings: Settings) -> Result<ExitCode> {
 
 async fn serve(
     settings: &Settings,
+    spec: &Spec,
     mut installation: Installation,
     data: &Path,
     embedded: bool,
     stop: &CancellationToken,
 ) -> Result<()> {
     let config = &settings.config;
-    let spec = bus_config::spec(settings.bus_config().as_deref(), config.durability)?;
     let (bus, store) = tokio::try_join!(
-        set_up_bus(&installation.nats_url, &spec, embedded),
+        set_up_bus(&installation.nats_url, spec, embedded),
         set_up_database(&installation.database_url, config),
     )?;
     let key = local_key(&store, data).await?;

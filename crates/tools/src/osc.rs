@@ -13,6 +13,7 @@
 mod allow;
 mod argument;
 mod declared;
+mod fault;
 mod link;
 mod log;
 mod profile;
@@ -23,6 +24,7 @@ mod table;
 mod targets;
 
 pub use argument::{played, recorded};
+pub use fault::{fault_of_profile, fault_of_target};
 pub(crate) use targets::Targets;
 
 /// The channel of all OSC events.

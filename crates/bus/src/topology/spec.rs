@@ -187,28 +187,44 @@ impl Spec {
     /// # Errors
     /// [`Error::Config`] naming the file and what is wrong with it.
     pub fn read_folder(folder: &Path, durability: Durability) -> Result<Self, Error> {
+        let files = Self::files(folder)?;
+        Self::read(files.iter().map(|(name, text)| (name.as_str(), text.as_str())), durability)
+    }
+
+    /// The files of a folder on disk, as [`Self::read`] takes them; hidden ones are left out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the file that cannot be read.
+    pub fn files(folder: &Path) -> Result<Vec<(String, String)>, Error> {
         let wrong = |path: &Path, error: std::io::Error| Error::Config {
             place: path.display().to_string(),
             reason: error.to_string(),
         };
         let mut files = Vec::new();
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| wrong(path, error));
+        let is_hidden = |file: &std::fs::DirEntry| {
+            file.file_name().as_encoded_bytes().first().is_some_and(|first| *first == b'.')
+        };
         for kind in std::fs::read_dir(folder).map_err(|error| wrong(folder, error))?.flatten() {
             let path = kind.path();
+            if is_hidden(&kind) {
+                continue;
+            }
             if path.extension().is_some_and(|extension| extension == "toml") {
                 files.push((kind.file_name().display().to_string(), read(&path)?));
             }
             if !path.is_dir() {
                 continue;
             }
-            for file in std::fs::read_dir(&path).map_err(|error| wrong(&path, error))?.flatten() {
+            let inside = std::fs::read_dir(&path).map_err(|error| wrong(&path, error))?;
+            for file in inside.flatten().filter(|file| !is_hidden(file)) {
                 let text = read(&file.path())?;
                 let name = format!("{}/{}", kind.file_name().display(), file.file_name().display());
                 files.push((name, text));
             }
         }
         files.sort();
-        Self::read(files.iter().map(|(name, text)| (name.as_str(), text.as_str())), durability)
+        Ok(files)
     }
 
     /// Adds a setting; a file of its own takes the place of a table.
