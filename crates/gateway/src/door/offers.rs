@@ -154,7 +154,7 @@ impl App {
 pub(crate) fn check_image(bytes: &[u8], claimed: &str, place: &str) -> Result<(), Refused> {
     if is_false_image(bytes, claimed) {
         let message = format!(
-            "{place}: it says that it is {claimed}, but it is an image that is not one; send the bytes of a {}",
+            "{place}: it says that it is {claimed}, but it is an image that is not one; an image is one of {}",
             VIEWABLE_IMAGES.join(", ")
         );
         return Err(Refused::new(StatusCode::BAD_REQUEST, "not_an_image", message));

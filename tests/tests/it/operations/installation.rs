@@ -111,6 +111,46 @@ async fn doctor_finds_what_is_wrong_and_an_agent_changes_without_a_restart() {
     assert!(stopped.contains("nexus up"), "{stopped}");
 }
 
+#[tokio::test]
+async fn a_wrong_bus_config_is_refused_by_file_and_line_and_the_old_one_stays_live() {
+    let nexus = up(Options::default()).await;
+    let right =
+        fs::read_to_string(nexus.place().folder().join("bus-config/providers.toml")).unwrap();
+    let line = right.lines().count() + 3;
+    // What is right in the same folder is not applied either.
+    edit(&nexus, "agents/assistant.toml", |text| text.replace(r#""clock", "#, ""));
+    for (wrong, reason) in [
+        ("kind = \"opnai-chat\"\nbase_url = \"http://h/v1\"", "unknown variant `opnai-chat`"),
+        (
+            "modles = []\nkind = \"openai-chat\"\nbase_url = \"http://h/v1\"",
+            "unknown field `modles`",
+        ),
+        ("base_url = \"ftp://h\"\nkind = \"gemini\"", "base_url has to start with"),
+        (
+            "api_key = \"sk-canary\"\nkind = \"openai-chat\"\nbase_url = \"http://h/v1\"",
+            "Keys are never in bus-config",
+        ),
+    ] {
+        edit(&nexus, "providers.toml", |_| format!("{right}\n[wrong]\n{wrong}\n"));
+        for command in ["apply", "check", "plan"] {
+            let refused = exited(1, nexus.run(&["bus", command]).await.unwrap());
+            let said = text(&refused.stderr);
+            let place = format!("bus-config/providers.toml:{line}: provider.wrong: ");
+            assert!(said.contains(&place) && said.contains(reason), "{said}");
+            assert!(!said.contains("sk-canary"), "{said}");
+        }
+    }
+    assert_eq!(wrong(&nexus).await, ["bus-config"]);
+    edit(&nexus, "providers.toml", |_| right.clone());
+    let plan = text(&succeeded(nexus.run(&["bus", "plan"]).await.unwrap()).stdout);
+    assert!(plan.contains("agent.assistant") && !plan.contains("provider."), "{plan}");
+
+    let broken = Options::default().file("agnets/helper.toml", "name = \"helper\"\n");
+    let place = Place::new(&broken).unwrap();
+    let said = text(&exited(1, place.run(&["up"]).await.unwrap()).stderr);
+    assert!(said.contains("bus-config/agnets/helper.toml:1: there is no folder"), "{said}");
+}
+
 /// The checks of the doctor that found something.
 async fn wrong(nexus: &Nexus) -> Vec<String> {
     let checks = lines(&nexus.run(&["doctor", "--json"]).await.unwrap());
