@@ -1,12 +1,13 @@
 //! Providers over HTTP: one connection pool, any codec.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt as _};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 use sse_stream::SseByteStream;
@@ -16,7 +17,7 @@ use url::Url;
 use crate::call::{Call, CallError, Class, Completion, EmbedCall, Embedding, Provider, Sink};
 use crate::credential::Credential;
 use crate::settings::Patience;
-use crate::wire::{Codec, Decoder, Event, Progress};
+use crate::wire::{self, Codec, Decoder, Event, Opened, Progress, Question};
 
 /// Most bytes of an answer; far above what an event can hold.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -47,9 +48,14 @@ pub(crate) fn settings() -> ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
 }
 
+/// Headers with the id under which a provider finds a request.
+const REQUEST_IDS: [&str; 3] = ["request-id", "x-request-id", "x-goog-request-id"];
+
 /// A provider that is reached over HTTP.
 pub(crate) struct HttpProvider {
     client: Client,
+    /// For addresses that users brought; `None` refuses them all.
+    guarded: Option<Client>,
     codec: Box<dyn Codec>,
     base: String,
     place: String,
@@ -61,37 +67,100 @@ impl HttpProvider {
         let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
         Self {
             client,
+            guarded: None,
             codec,
-            base: address.as_str().trim_end_matches('/').to_owned(),
+            base: base(address),
             place: format!("{host}{port}"),
         }
     }
 
+    /// Asks the addresses that users brought with this client, which refuses private ones.
+    #[allow(dead_code, reason = "the engine gives it when users may bring addresses")]
+    pub(crate) fn with_guarded(self, guarded: Client) -> Self {
+        Self { guarded: Some(guarded), ..self }
+    }
+
+    /// The client that may ask for this credential, and the address before the path.
+    fn door(&self, credential: &Credential) -> Result<(&Client, Cow<'_, str>), CallError> {
+        let Some(own) = &credential.base_url else {
+            return Ok((&self.client, Cow::Borrowed(&self.base)));
+        };
+        let refused = || {
+            let message = "a key with an address of its own cannot be used here; remove its address";
+            CallError::new(Class::Invalid, message)
+        };
+        let guarded = self.guarded.as_ref().ok_or_else(refused)?;
+        Ok((guarded, Cow::Owned(base(own))))
+    }
+
+    /// A request for this credential.
+    fn post(
+        &self,
+        credential: &Credential,
+        question: Question,
+    ) -> Result<RequestBuilder, CallError> {
+        let (client, base) = self.door(credential)?;
+        let Question { path, headers, body } = question;
+        let request = client.post(format!("{base}{path}")).headers(headers);
+        Ok(request.headers(self.codec.headers(key(credential))).body(body))
+    }
+
     async fn ask(&self, call: Call<'_>, sink: &mut dyn Sink) -> Result<Completion, CallError> {
-        let key = call.credential.secret.as_ref().map(ExposeSecret::expose_secret);
-        let request = self.client.post(format!("{}{}", self.base, self.codec.path(call)));
-        let request = request.headers(self.codec.headers(key)).body(self.codec.body(call));
-        self.answer(request, call.patience, sink).await.map_err(|error| error.presentable(key))
+        let Opened { question, decoder } = self.codec.open(call)?;
+        let request = self.post(call.credential, question)?;
+        self.answer(request, decoder, call.patience, sink).await
     }
 
     async fn answer(
         &self,
         request: RequestBuilder,
+        mut decoder: Box<dyn Decoder>,
         patience: Patience,
         sink: &mut dyn Sink,
     ) -> Result<Completion, CallError> {
         let first_byte = Instant::now() + patience.first_byte;
         let response = self.send(request, first_byte, patience).await?;
-        let mut decoder = self.codec.decoder();
-        if is_json(&response) {
+        let id = request_id(response.headers());
+        let answered = if is_json(&response) {
             let body = timeout_at(first_byte, read(response, MAX_ANSWER))
                 .await
                 .map_err(|_| silent(patience))??;
             let data = String::from_utf8_lossy(&body);
-            decoder.event(Event { name: None, data: &data }, sink)?;
-            return decoder.end();
+            decoder.event(Event { data: &data }, sink).and_then(|_| decoder.end())
+        } else {
+            self.stream(response, decoder, patience, first_byte, sink).await
+        };
+        match answered {
+            Ok(completion) => Ok(Completion {
+                provider_request_id: id.or(completion.provider_request_id),
+                ..completion
+            }),
+            Err(error) => Err(CallError {
+                provider_request_id: id.or(error.provider_request_id),
+                ..error
+            }),
         }
-        self.stream(response, decoder, patience, first_byte, sink).await
+    }
+
+    async fn vectors(&self, call: EmbedCall<'_>) -> Result<Embedding, CallError> {
+        let request = self.post(call.credential, self.codec.embed(call)?)?;
+        let until = Instant::now() + call.patience.first_byte;
+        let response = self.send(request, until, call.patience).await?;
+        let body = timeout_at(until, read(response, MAX_ANSWER))
+            .await
+            .map_err(|_| silent(call.patience))??;
+        self.codec.embedded(call, &body)
+    }
+
+    async fn list(&self, credential: &Credential) -> Result<Vec<String>, CallError> {
+        let patience = Patience { first_byte: DISCOVERY, idle: DISCOVERY };
+        let (client, base) = self.door(credential)?;
+        let request = client.get(format!("{base}{}", self.codec.models_path()));
+        let request = request.headers(self.codec.headers(key(credential)));
+        let response = self.send(request, Instant::now() + DISCOVERY, patience).await?;
+        let body =
+            timeout(DISCOVERY, read(response, MAX_BODY)).await.map_err(|_| silent(patience))??;
+        self.codec.models(&body)
     }
 
     async fn stream(
@@ -118,11 +187,14 @@ impl HttpProvider {
                 Some(Ok(event)) => {
                     began = true;
                     let data = event.data.unwrap_or_default();
-                    progress =
-                        decoder.event(Event { name: event.event.as_deref(), data: &data }, sink)?;
+                    progress = decoder.event(Event { data: &data }, sink)?;
                 }
                 Some(Err(_)) if progress == Progress::Finished => break,
-                Some(Err(error)) => return Err(broken(error)),
+                Some(Err(error)) => {
+                    // What has come may say what it cost.
+                    let usage = decoder.end().err().and_then(|error| error.usage);
+                    return Err(CallError { usage, ..broken(error) });
+                }
                 None => break,
             }
         }
@@ -147,7 +219,9 @@ impl HttpProvider {
         let body =
             timeout(patience.idle.min(Duration::from_secs(5)), read(response, MAX_BODY)).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
-        Err(self.codec.refusal(status, &headers, &body))
+        let refused = wire::refusal(status, &headers, &body);
+        let provider_request_id = request_id(&headers).or(refused.provider_request_id);
+        Err(CallError { provider_request_id, ..refused })
     }
 }
 
@@ -162,37 +236,40 @@ impl Provider for HttpProvider {
         call: Call<'a>,
         sink: &'a mut dyn Sink,
     ) -> BoxFuture<'a, Result<Completion, CallError>> {
-        Box::pin(self.ask(call, sink))
+        let key = key(call.credential);
+        Box::pin(async move { self.ask(call, sink).await.map_err(|error| error.presentable(key)) })
     }
 
-    fn embed<'a>(&'a self, _call: EmbedCall<'a>) -> BoxFuture<'a, Result<Embedding, CallError>> {
-        let message = "it is not asked for embeddings";
-        Box::pin(async move { Err(CallError::new(Class::Invalid, message)) })
+    fn embed<'a>(&'a self, call: EmbedCall<'a>) -> BoxFuture<'a, Result<Embedding, CallError>> {
+        let key = key(call.credential);
+        Box::pin(async move { self.vectors(call).await.map_err(|error| error.presentable(key)) })
     }
 
     fn discover<'a>(
         &'a self,
         credential: &'a Credential,
     ) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
-        Box::pin(async move {
-            let patience = Patience { first_byte: DISCOVERY, idle: DISCOVERY };
-            let key = credential.secret.as_ref().map(ExposeSecret::expose_secret);
-            let request = self.client.get(format!("{}{}", self.base, self.codec.models_path()));
-            let listed = async {
-                let request = request.headers(self.codec.headers(key));
-                let response = self.send(request, Instant::now() + DISCOVERY, patience).await?;
-                let body = timeout(DISCOVERY, read(response, MAX_BODY))
-                    .await
-                    .map_err(|_| silent(patience))??;
-                self.codec.models(&body)
-            };
-            listed.await.map_err(|error: CallError| error.presentable(key))
-        })
+        let key = key(credential);
+        Box::pin(async move { self.list(credential).await.map_err(|error| error.presentable(key)) })
     }
 
     fn place(&self) -> &str {
         &self.place
     }
+}
+
+fn key(credential: &Credential) -> Option<&str> {
+    credential.secret.as_ref().map(ExposeSecret::expose_secret)
+}
+
+/// What stands before a path.
+fn base(address: &Url) -> String {
+    address.as_str().trim_end_matches('/').to_owned()
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let known = REQUEST_IDS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    known.filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
 fn is_json(response: &Response) -> bool {

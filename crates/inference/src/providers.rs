@@ -21,8 +21,7 @@ use crate::http::HttpProvider;
 use crate::models::{Facts, ModelSettings, Models};
 use crate::routing::{self, Asker, Plan, Refusal, RouteSettings, Sticky, World};
 use crate::settings::{Endpoint, Patience, ProviderSettings};
-use crate::wire::openai_chat::OpenAiChat;
-use crate::{Error, http};
+use crate::{Error, http, wire};
 
 /// Setting with the models that can be asked, for whoever shows a choice.
 const MODEL_LIST: &str = "model.list";
@@ -249,11 +248,11 @@ impl Providers {
             | ProviderSettings::OpenaiResponses(endpoint)
             | ProviderSettings::AnthropicMessages(endpoint)
             | ProviderSettings::Gemini(endpoint) => match endpoint.address() {
-                Ok(address) => {
-                    let codec =
-                        Box::new(OpenAiChat::of_host(address.host_str().unwrap_or_default()));
-                    Arc::new(HttpProvider::new(self.client.clone(), codec, &address))
-                }
+                Ok(address) => Arc::new(HttpProvider::new(
+                    self.client.clone(),
+                    wire::codec(settings, &address),
+                    &address,
+                )),
                 Err(reason) => {
                     tracing::error!(
                         provider = name,

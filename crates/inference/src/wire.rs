@@ -1,34 +1,82 @@
 //! How providers write requests and answers. Pure: no clock, no network.
 
-pub(crate) mod openai_chat;
+mod anthropic_messages;
+mod embeddings;
+mod failure;
+mod gemini;
+mod hints;
+mod openai_chat;
+mod openai_responses;
+mod reported;
+mod rig;
 
-use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use crate::call::{Call, CallError, Completion, Sink};
+use url::Url;
+
+pub(crate) use self::failure::of_status as refusal;
+use self::anthropic_messages::AnthropicMessages;
+use self::gemini::Gemini;
+use self::openai_chat::OpenAiChat;
+use self::openai_responses::OpenAiResponses;
+use crate::call::{Call, CallError, Completion, EmbedCall, Embedding, Sink};
+use crate::settings::ProviderSettings;
+
+/// What a provider at this address speaks; the demo speaks none, and gets the usual one.
+pub(crate) fn codec(settings: &ProviderSettings, address: &Url) -> Box<dyn Codec> {
+    let host = address.host_str().unwrap_or_default();
+    match settings {
+        ProviderSettings::OpenaiResponses(_) => Box::new(OpenAiResponses::of_host(host)),
+        ProviderSettings::AnthropicMessages(_) => Box::new(AnthropicMessages),
+        ProviderSettings::Gemini(_) => Box::new(Gemini),
+        ProviderSettings::OpenaiChat(_) | ProviderSettings::Demo(_) => {
+            Box::new(OpenAiChat::of_host(host))
+        }
+    }
+}
 
 /// One protocol, both ways.
 pub(crate) trait Codec: Send + Sync {
-    /// Path of a call after the base URL, with its query.
-    fn path(&self, call: Call<'_>) -> String;
+    /// A call: what is sent, and what reads the answer.
+    ///
+    /// # Errors
+    /// Of class `Invalid` when the protocol cannot say what the request holds.
+    fn open(&self, call: Call<'_>) -> Result<Opened, CallError>;
 
     /// Headers of every request; the key's is marked sensitive.
     fn headers(&self, key: Option<&str>) -> HeaderMap;
 
-    /// JSON body of a call whose answer is to be streamed.
-    fn body(&self, call: Call<'_>) -> Vec<u8>;
-
-    /// A decoder for the answer to one call.
-    fn decoder(&self) -> Box<dyn Decoder>;
-
-    /// What an answer with an error status means.
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CallError;
-
-    /// Path of the list of models.
+    /// Path of the list of models after the base URL, with its query.
     fn models_path(&self) -> &'static str;
 
     /// Names of the models in such a list, in its order.
     fn models(&self, body: &[u8]) -> Result<Vec<String>, CallError>;
+
+    /// What asks for vectors.
+    ///
+    /// # Errors
+    /// Of class `Invalid` where the protocol has none.
+    fn embed(&self, call: EmbedCall<'_>) -> Result<Question, CallError>;
+
+    /// The vectors in an answer to that.
+    fn embedded(&self, call: EmbedCall<'_>, body: &[u8]) -> Result<Embedding, CallError>;
+}
+
+/// A request without what every request of the protocol has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// After the base URL, with its query.
+    pub(crate) path: String,
+    /// Of this request only.
+    pub(crate) headers: HeaderMap,
+    /// JSON.
+    pub(crate) body: Vec<u8>,
+}
+
+/// A call that is ready to be sent; its answer is to be streamed.
+pub(crate) struct Opened {
+    pub(crate) question: Question,
+    pub(crate) decoder: Box<dyn Decoder>,
 }
 
 /// Puts an answer together from its server-sent events.
@@ -43,8 +91,6 @@ pub(crate) trait Decoder: Send {
 /// A server-sent event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Event<'a> {
-    /// Its type, in protocols that have some.
-    pub(crate) name: Option<&'a str>,
     pub(crate) data: &'a str,
 }
 
@@ -57,3 +103,30 @@ pub(crate) enum Progress {
     /// Nothing follows.
     Over,
 }
+
+/// Headers of a request with a JSON body, whose answer may be streamed.
+fn json_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+    headers
+}
+
+/// [`json_headers`] with the key in this header.
+fn headers_with_key(name: HeaderName, key: Option<&str>) -> HeaderMap {
+    let mut headers = json_headers();
+    // A key that is no header value is left out: the provider's 401 says the rest.
+    if let Some(mut value) = key.and_then(|key| HeaderValue::try_from(key).ok()) {
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    headers
+}
+
+/// [`headers_with_key`] as OpenAI and everybody who copies it want it.
+fn bearer_headers(key: Option<&str>) -> HeaderMap {
+    headers_with_key(AUTHORIZATION, key.map(|key| format!("Bearer {key}")).as_deref())
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,13 @@ use nexus_contracts::{Finish, RequestedCall, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure;
 use crate::call::{CallError, Class, Completion, Piece, Sink};
-use crate::wire::{Decoder, Event, Progress};
+use crate::wire::{Decoder, Event, Progress, failure, reported};
 
 /// One `data:` of a stream, or a whole answer from a server that does not stream.
 #[derive(Deserialize)]
 struct Chunk {
+    id: Option<String>,
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<WireUsage>,
@@ -28,6 +28,10 @@ struct Choice {
 #[derive(Default, Deserialize)]
 struct Delta {
     content: Option<Content>,
+    /// DeepSeek, Qwen, Moonshot, llama.cpp, vLLM.
+    reasoning_content: Option<String>,
+    /// OpenRouter, Groq, Cerebras, Together, Ollama.
+    reasoning: Option<String>,
     refusal: Option<String>,
     tool_calls: Option<Vec<ToolDelta>>,
 }
@@ -64,6 +68,35 @@ struct WireUsage {
     prompt_tokens: u64,
     #[serde(default)]
     completion_tokens: u64,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+    /// DeepSeek's word for cached tokens.
+    prompt_cache_hit_tokens: Option<u64>,
+    cost: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+impl WireUsage {
+    fn usage(&self) -> Usage {
+        let cached = self.prompt_tokens_details.as_ref().and_then(|details| details.cached_tokens);
+        let thought = self.completion_tokens_details.as_ref();
+        Usage {
+            cache_read_tokens: cached.or(self.prompt_cache_hit_tokens).unwrap_or_default(),
+            reasoning_tokens: thought
+                .and_then(|details| details.reasoning_tokens)
+                .unwrap_or_default(),
+            ..Usage::of(self.prompt_tokens, self.completion_tokens)
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,6 +111,8 @@ pub(super) struct Answer {
     calls: Vec<OpenCall>,
     finish: Option<Finish>,
     usage: Option<Usage>,
+    cost_microusd: Option<u64>,
+    id: Option<String>,
 }
 
 #[derive(Debug)]
@@ -99,22 +134,19 @@ impl Decoder for Answer {
         let chunk: Chunk = match serde_json::from_str(data) {
             Ok(chunk) => chunk,
             Err(_) if self.finish.is_some() => return Ok(Progress::Over),
-            Err(_) => {
-                return Err(CallError::new(
-                    Class::Truncated,
-                    "a piece of the answer cannot be read",
-                ));
-            }
+            Err(_) => return Err(self.charged(failure::unreadable())),
         };
+        self.id = self.id.take().or(chunk.id.filter(|id| !id.is_empty()));
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return if self.finish.is_some() {
                 Ok(Progress::Over)
             } else {
-                Err(failure::in_stream(&error))
+                Err(self.charged(failure::in_stream(&error)))
             };
         }
         if let Some(usage) = chunk.usage.or_else(|| chunk.x_groq.and_then(|groq| groq.usage)) {
-            self.usage = Some(Usage::of(usage.prompt_tokens, usage.completion_tokens));
+            self.usage = Some(usage.usage());
+            self.cost_microusd = usage.cost.as_ref().and_then(reported::cost_microusd);
         }
         // We ask for one answer; what a server sends besides would mix the texts.
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
@@ -122,7 +154,7 @@ impl Decoder for Answer {
             if let Some(reason) =
                 choice.finish_reason.as_deref().filter(|reason| !reason.is_empty())
             {
-                self.finish = Some(finish(reason)?);
+                self.finish = Some(finish(reason).map_err(|error| self.charged(error))?);
             }
         }
         Ok(self.progress())
@@ -130,8 +162,12 @@ impl Decoder for Answer {
 
     fn end(self: Box<Self>) -> Result<Completion, CallError> {
         let Some(finish) = self.finish else {
-            return Err(CallError::new(Class::Truncated, "the answer ended in the middle"));
+            return Err(self.charged(failure::cut()));
         };
+        let silent = self.text.trim().is_empty() && self.calls.is_empty();
+        if finish == Finish::ContentFilter && silent {
+            return Err(self.charged(failure::declined("")));
+        }
         let mut ids: Vec<String> = Vec::new();
         let calls = self.calls.into_iter().filter(|call| !call.name.is_empty());
         // A call that was cut by the limit would be made with half of what was meant.
@@ -157,18 +193,28 @@ impl Decoder for Answer {
             finish,
             usage: self.usage,
             turn: None,
-            cost_microusd: None,
-            provider_request_id: None,
+            cost_microusd: self.cost_microusd,
+            provider_request_id: self.id,
         })
     }
 }
 
 impl Answer {
+    /// With what is known of the charge and of the answer.
+    fn charged(&self, error: CallError) -> CallError {
+        CallError { usage: self.usage, provider_request_id: self.id.clone(), ..error }
+    }
+
     fn progress(&self) -> Progress {
         if self.finish.is_some() { Progress::Finished } else { Progress::More }
     }
 
     fn take(&mut self, delta: Delta, sink: &mut dyn Sink) {
+        // Some servers send the same under both names.
+        let thought = delta.reasoning_content.or(delta.reasoning).unwrap_or_default();
+        if !thought.is_empty() {
+            sink.take(Piece::Reasoning(&thought));
+        }
         let content = match delta.content {
             Some(Content::Text(text)) => text,
             Some(Content::Parts(parts)) => parts.into_iter().filter_map(|part| part.text).collect(),

@@ -1,13 +1,16 @@
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
-use nexus_contracts::{Message, Part, Role, ToolSpec};
+use nexus_contracts::{
+    Effort, Message, Part, ResponseFormat, Role, Sampling, ToolChoice, ToolSpec,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::LimitName;
 use crate::call::Call;
+use crate::files::{Content as FileContent, Files};
 
 /// Structs keep the order of fields, so equal calls have equal bytes and prompt caches hit.
 #[derive(Serialize)]
@@ -16,10 +19,20 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<&'static str>,
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
     messages: Vec<WireMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<NonZeroU32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +66,7 @@ enum WireMessage<'a> {
         content: String,
     },
     User {
-        content: String,
+        content: Content,
     },
     Assistant {
         content: Option<String>,
@@ -64,6 +77,26 @@ enum WireMessage<'a> {
         tool_call_id: String,
         content: &'a str,
     },
+}
+
+/// Text alone stays a string: many servers know nothing else.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<ContentPart>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ContentPart {
+    Text { text: String },
+    ImageUrl { image_url: ImageUrl },
+}
+
+#[derive(Serialize)]
+struct ImageUrl {
+    url: String,
 }
 
 #[derive(Serialize)]
@@ -81,15 +114,20 @@ struct CalledFunction<'a> {
 
 /// The body of a streamed call.
 pub(super) fn body(call: Call<'_>, limit: LimitName) -> Vec<u8> {
-    let Call { model, request, .. } = call;
+    let Call { model, request, files, .. } = call;
     let sampling = &request.sampling;
     let limit_if = |name| sampling.max_output_tokens.filter(|_| limit == name);
     let body = Body {
         model,
         tools: request.tools.iter().map(tool).collect(),
-        tool_choice: (!request.tools.is_empty()).then_some("auto"),
-        messages: request.messages.iter().flat_map(messages).collect(),
+        tool_choice: (!request.tools.is_empty()).then(|| tool_choice(sampling)),
+        response_format: sampling.response_format.as_ref().and_then(response_format),
+        messages: request.messages.iter().flat_map(|message| messages(message, files)).collect(),
         temperature: sampling.temperature,
+        top_p: sampling.top_p,
+        seed: sampling.seed,
+        stop: &sampling.stop,
+        reasoning_effort: sampling.reasoning.map(effort),
         max_tokens: limit_if(LimitName::MaxTokens),
         max_completion_tokens: limit_if(LimitName::MaxCompletionTokens),
         stream: true,
@@ -99,23 +137,61 @@ pub(super) fn body(call: Call<'_>, limit: LimitName) -> Vec<u8> {
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
+fn tool_choice(sampling: &Sampling) -> Value {
+    match &sampling.tool_choice {
+        None | Some(ToolChoice::Auto) => json!("auto"),
+        Some(ToolChoice::None) => json!("none"),
+        Some(ToolChoice::Required) => json!("required"),
+        Some(ToolChoice::Tool { name }) => {
+            json!({ "type": "function", "function": { "name": name } })
+        }
+    }
+}
+
+fn response_format(format: &ResponseFormat) -> Option<Value> {
+    match format {
+        ResponseFormat::Text => None,
+        ResponseFormat::JsonObject => Some(json!({ "type": "json_object" })),
+        ResponseFormat::JsonSchema { name, schema, strict } => Some(json!({
+            "type": "json_schema",
+            "json_schema": { "name": name, "schema": schema, "strict": strict },
+        })),
+    }
+}
+
+fn effort(effort: Effort) -> &'static str {
+    match effort {
+        Effort::None => "none",
+        Effort::Minimal => "minimal",
+        Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High => "high",
+    }
+}
+
 fn tool(spec: &ToolSpec) -> Tool<'_> {
     let ToolSpec { name, description, parameters, .. } = spec;
     Tool { r#type: "function", function: OfferedFunction { name, description, parameters } }
 }
 
 /// A message on the wire: none when it says nothing, several when it holds several tool results.
-fn messages(message: &Message) -> Vec<WireMessage<'_>> {
-    let content = content(message);
-    let said = (!content.is_empty()).then_some(content);
+///
+/// `Part::Native` is not replayed: nobody who speaks this protocol wants its reasoning back.
+fn messages<'a>(message: &'a Message, files: &Files) -> Vec<WireMessage<'a>> {
     match message.role {
-        Role::System => said.map(|content| WireMessage::System { content }).into_iter().collect(),
-        Role::User => said.map(|content| WireMessage::User { content }).into_iter().collect(),
+        Role::System => said(message, files)
+            .map(|content| WireMessage::System { content })
+            .into_iter()
+            .collect(),
+        Role::User => {
+            user(message, files).map(|content| WireMessage::User { content }).into_iter().collect()
+        }
         Role::Assistant => {
+            let content = said(message, files);
             let tool_calls: Vec<_> = message.parts.iter().filter_map(tool_call).collect();
-            let silent = said.is_none() && tool_calls.is_empty();
+            let silent = content.is_none() && tool_calls.is_empty();
             (!silent)
-                .then_some(WireMessage::Assistant { content: said, tool_calls })
+                .then_some(WireMessage::Assistant { content, tool_calls })
                 .into_iter()
                 .collect()
         }
@@ -123,16 +199,46 @@ fn messages(message: &Message) -> Vec<WireMessage<'_>> {
     }
 }
 
-/// All that is said, and a note about each file: this codec sends none.
-fn content(message: &Message) -> String {
-    let mut content = message.joined_text();
+/// All that is said, and the text of each file, or a note about it.
+fn said(message: &Message, files: &Files) -> Option<String> {
+    let mut said = message.joined_text();
     for part in &message.parts {
         if let Part::Attachment { attachment } = part {
-            let gap = if content.is_empty() { "" } else { "\n" };
-            content.push_str(&format!("{gap}{}", attachment.note()));
+            let gap = if said.is_empty() { "" } else { "\n" };
+            said.push_str(gap);
+            said.push_str(&attachment.note());
+            if let Some(FileContent::Text(text)) = files.content(attachment) {
+                said.push('\n');
+                said.push_str(text);
+            }
         }
     }
-    content
+    (!said.is_empty()).then_some(said)
+}
+
+/// What a person says and shows.
+fn user(message: &Message, files: &Files) -> Option<Content> {
+    let images: Vec<_> = message.parts.iter().filter_map(|part| image(part, files)).collect();
+    if images.is_empty() {
+        return said(message, files).map(Content::Text);
+    }
+    let shown = |part: &Part| image(part, files).is_some();
+    let rest = message.parts.iter().filter(|part| !shown(part)).cloned().collect();
+    let text = said(&Message { role: message.role, parts: rest }, files);
+    let text = text.map(|text| ContentPart::Text { text });
+    Some(Content::Parts(text.into_iter().chain(images).collect()))
+}
+
+fn image(part: &Part, files: &Files) -> Option<ContentPart> {
+    let Part::Attachment { attachment } = part else {
+        return None;
+    };
+    match files.content(attachment)? {
+        FileContent::Image { media_type, base64 } => Some(ContentPart::ImageUrl {
+            image_url: ImageUrl { url: format!("data:{media_type};base64,{base64}") },
+        }),
+        FileContent::Text(_) => None,
+    }
 }
 
 fn tool_call(part: &Part) -> Option<ToolCall<'_>> {
@@ -176,105 +282,4 @@ fn as_object(arguments: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use nexus_contracts::{Effect, InferenceRequest, Sampling};
-
-    use super::*;
-    use crate::credential::Credential;
-    use crate::files::Files;
-    use crate::settings::Patience;
-
-    fn request(messages: Vec<Message>, tools: Vec<ToolSpec>) -> InferenceRequest {
-        InferenceRequest {
-            model: "p/m".to_owned(),
-            messages,
-            tools,
-            sampling: Sampling {
-                max_output_tokens: NonZeroU32::new(9),
-                temperature: Some(0.5),
-                ..Sampling::default()
-            },
-            limits: nexus_contracts::AttemptLimits::default(),
-            number: 1,
-            start_within_ms: 1,
-            timeout_ms: 1,
-        }
-    }
-
-    fn encoded(request: &InferenceRequest, limit: LimitName) -> Value {
-        let call = Call {
-            full_name: "p/m",
-            model: "m",
-            request,
-            files: &Files::default(),
-            credential: &Credential::default(),
-            patience: Patience::OF_THE_DEMO,
-        };
-        serde_json::from_slice(&body(call, limit)).unwrap()
-    }
-
-    #[test]
-    fn tool_round_keeps_ids_and_gives_each_result_its_message() {
-        let call = Uuid::from_u128(7);
-        let asked = |provider_id: Option<&str>, arguments: &str| Part::ToolCall {
-            call,
-            provider_id: provider_id.map(str::to_owned),
-            tool: "echo".to_owned(),
-            arguments: arguments.to_owned(),
-        };
-        let result = |provider_id: Option<&str>| Part::ToolResult {
-            call,
-            provider_id: provider_id.map(str::to_owned),
-            tool: "echo".to_owned(),
-            text: "hi".to_owned(),
-            is_error: false,
-        };
-        let spec = ToolSpec {
-            name: "echo".to_owned(),
-            description: "says it again".to_owned(),
-            parameters: json!({ "type": "object" }),
-            effect: Effect::Read,
-            timeout_ms: 1,
-            client: None,
-        };
-        let parts = vec![asked(Some("call_1"), r#"{"a": 1}"#), asked(None, "oops")];
-        let history = vec![
-            Message::text(Role::System, "be brief"),
-            Message::text(Role::User, "hi"),
-            Message { role: Role::Assistant, parts },
-            Message { role: Role::Tool, parts: vec![result(Some("call_1")), result(None)] },
-            Message::text(Role::User, ""),
-        ];
-        let id = call.to_string();
-        let function = |arguments: &str| json!({ "name": "echo", "arguments": arguments });
-        let wanted = json!({
-            "model": "m",
-            "tools": [{ "type": "function", "function": {
-                "name": "echo", "description": "says it again", "parameters": { "type": "object" } } }],
-            "tool_choice": "auto",
-            "messages": [
-                { "role": "system", "content": "be brief" },
-                { "role": "user", "content": "hi" },
-                { "role": "assistant", "content": null, "tool_calls": [
-                    { "id": "call_1", "type": "function", "function": function(r#"{"a": 1}"#) },
-                    { "id": id, "type": "function", "function": function(r#"{"not_json":"oops"}"#) } ] },
-                { "role": "tool", "tool_call_id": "call_1", "content": "hi" },
-                { "role": "tool", "tool_call_id": id, "content": "hi" },
-            ],
-            "temperature": 0.5, "max_tokens": 9,
-            "stream": true, "stream_options": { "include_usage": true },
-        });
-        assert_eq!(encoded(&request(history, vec![spec]), LimitName::MaxTokens), wanted);
-    }
-
-    #[test]
-    fn call_without_tools_has_no_tool_fields() {
-        let request = request(vec![Message::text(Role::User, "hi")], Vec::new());
-        let body = encoded(&request, LimitName::MaxCompletionTokens);
-        assert_eq!(
-            (body.get("tools"), body.get("tool_choice"), body.get("max_tokens")),
-            (None, None, None)
-        );
-        assert_eq!(body["max_completion_tokens"], 9);
-    }
-}
+mod tests;

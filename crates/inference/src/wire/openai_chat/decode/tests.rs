@@ -47,9 +47,8 @@ fn decode(pieces: Vec<&[u8]>) -> (Result<Completion, CallError>, String) {
     let (mut answer, mut shown) = (Box::<Answer>::default(), Shown::default());
     while let Some(event) = events.next().now_or_never().unwrap() {
         let event = event.unwrap();
-        let event =
-            Event { name: event.event.as_deref(), data: event.data.as_deref().unwrap_or_default() };
-        match answer.event(event, &mut shown) {
+        let event = event.data.unwrap_or_default();
+        match answer.event(Event { data: &event }, &mut shown) {
             Ok(Progress::Over) => break,
             Ok(Progress::More | Progress::Finished) => {}
             Err(error) => return (Err(error), shown.0),
@@ -104,7 +103,8 @@ fn completed(
 }
 
 fn text_completion() -> Completion {
-    completed("Grüße, 世界 🌍", &[], Finish::Stop, (7, 3))
+    let completion = completed("Grüße, 世界 🌍", &[], Finish::Stop, (7, 3));
+    Completion { provider_request_id: Some("c".to_owned()), ..completion }
 }
 
 fn parallel_completion() -> Completion {
