@@ -3,6 +3,7 @@
 //! Its thoughts are signed: a signature that does not come back with the tool's result is an
 //! error at newer models, so answers with signatures are kept part by part.
 
+mod body;
 mod embeddings;
 
 use nexus_contracts::{Finish, ResponseFormat, Usage};
@@ -80,8 +81,9 @@ impl Protocol for Gemini {
         }
     }
 
-    /// Thoughts are shown where they were asked for.
     fn finish(body: &mut Value) {
+        body::tidy(body);
+        // Thoughts are shown where they were asked for.
         let thinking = body.pointer_mut("/generationConfig/thinkingConfig");
         if let Some(thinking) = thinking.and_then(Value::as_object_mut)
             && thinking.get("thinkingBudget") != Some(&json!(0))

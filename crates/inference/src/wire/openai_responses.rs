@@ -96,6 +96,9 @@ impl Protocol for OpenAiResponses {
     }
 
     fn finish(body: &mut Value) {
+        if let Some(input) = body.get_mut("input").and_then(Value::as_array_mut) {
+            *input = together(std::mem::take(input));
+        }
         // A summary of thoughts that a model does not have is refused.
         let thinks = body.pointer("/reasoning/effort").is_some();
         if !thinks && let Some(body) = body.as_object_mut() {
@@ -180,6 +183,25 @@ impl Protocol for OpenAiResponses {
         let message = format!("the provider ended the answer early: {reason}");
         Err(CallError::new(Class::Truncated, &message))
     }
+}
+
+/// The input with what a user says and shows at once in one message: the crate makes one of each.
+fn together(input: Vec<Value>) -> Vec<Value> {
+    let users = |item: &Value| item.get("role").and_then(Value::as_str) == Some("user");
+    let mut joined: Vec<Value> = Vec::with_capacity(input.len());
+    for mut item in input {
+        let more = item.get_mut("content").and_then(Value::as_array_mut).map(std::mem::take);
+        let last = joined.last_mut().filter(|last| users(last) && users(&item));
+        match (last.and_then(|last| last.get_mut("content")?.as_array_mut()), more) {
+            (Some(content), Some(more)) => content.extend(more),
+            (None, Some(content)) => {
+                item["content"] = Value::Array(content);
+                joined.push(item);
+            }
+            (_, None) => joined.push(item),
+        }
+    }
+    joined
 }
 
 /// Thoughts are shown where they were asked for.

@@ -9,6 +9,7 @@ use rig_core::message::{
     self, AssistantContent, CallId, DocumentSourceKind, Image, ImageMediaType, MimeType as _,
     Origin, Text, ToolCall, ToolFunction, ToolName, ToolResult, ToolResultContent, UserContent,
 };
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Protocol, unsayable};
@@ -80,7 +81,8 @@ pub(super) fn efforts(sampling: &Sampling) -> Vec<Reasoning> {
         Effort::None => return vec![Reasoning::Off],
         Effort::Minimal => &[Level::Minimal, Level::Low],
         Effort::Low => &[Level::Low],
-        Effort::Medium => &[Level::Medium],
+        // Some know only the ends.
+        Effort::Medium => &[Level::Medium, Level::High],
         Effort::High => &[Level::High],
     };
     let levels = levels.iter().map(|level| Reasoning::Effort(*level));
@@ -182,7 +184,7 @@ fn assistant(part: &Part) -> Result<Option<AssistantContent>, CallError> {
             said.then(|| AssistantContent::Text(Text::new(text.clone())))
         }
         Part::ToolCall { call, provider_id, tool, arguments } => {
-            let function = ToolFunction::parse(tool_name(tool)?, arguments);
+            let function = ToolFunction::new(tool_name(tool)?, as_object(arguments));
             let id = wire_id(*call, provider_id.as_deref());
             Some(AssistantContent::ToolCall(ToolCall::from_wire(id, function)))
         }
@@ -191,6 +193,15 @@ fn assistant(part: &Part) -> Result<Option<AssistantContent>, CallError> {
         }
         Part::Native { .. } | Part::ToolResult { .. } => None,
     })
+}
+
+/// Arguments as providers accept them back: what is no JSON object is refused, also when their own
+/// model wrote it.
+fn as_object(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(object @ Value::Object(_)) => object,
+        _ => json!({ "not_json": arguments }),
+    }
 }
 
 fn user<P: Protocol>(part: &Part, files: &Files) -> Result<Option<UserContent>, CallError> {
