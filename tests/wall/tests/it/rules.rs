@@ -17,196 +17,194 @@ fn changed(protocol: Protocol, model: &str, changes: &Value) -> Value {
     body
 }
 
-#[tokio::test]
-async fn every_broken_rule_is_refused_with_its_reason_and_kept() {
-    let png = "iVBORw0KGgo=";
-    let marked = &json!({ "type": "text", "text": "x", "cache_control": { "type": "ephemeral" } });
-    let cases: Vec<(Protocol, &str, Value, &str)> = vec![
-        (OpenaiChat, "fb-ok", json!({ "foo": 1 }), "Unknown parameter: 'foo'"),
-        (OpenaiChat, "fb-ok", json!({ "messages": [] }), "too short"),
-        (OpenaiChat, "fb-ok", json!({ "tools": [] }), "too short"),
-        (OpenaiChat, "fb-ok", json!({ "tool_choice": "auto" }), "only allowed when 'tools'"),
-        (OpenaiChat, "fb-ok", json!({ "temperature": 3 }), "between 0 and 2"),
-        (OpenaiChat, "fb-ok-notemp", json!({ "temperature": 1 }), "not supported with this model"),
+/// Model, what is changed in a valid request, and part of the reason.
+type Case = (&'static str, Value, &'static str);
+
+/// The smallest thing that begins as a PNG does.
+const PNG: &str = "iVBORw0KGgo=";
+
+fn chat() -> Vec<Case> {
+    vec![
+        ("fb-ok", json!({ "foo": 1 }), "Unknown parameter: 'foo'"),
+        ("fb-ok", json!({ "messages": [] }), "too short"),
+        ("fb-ok", json!({ "tools": [] }), "too short"),
+        ("fb-ok", json!({ "tool_choice": "auto" }), "only allowed when 'tools'"),
+        ("fb-ok", json!({ "temperature": 3 }), "between 0 and 2"),
+        ("fb-ok-notemp", json!({ "temperature": 1 }), "not supported with this model"),
+        ("fb-ok", json!({ "response_format": { "type": "json_object" } }), "word 'json'"),
         (
-            OpenaiChat,
-            "fb-ok",
-            json!({ "response_format": { "type": "json_object" } }),
-            "word 'json'",
-        ),
-        (
-            OpenaiChat,
             "fb-ok",
             json!({ "messages": [{ "role": "user", "content": "x", "reasoning_content": "y" }] }),
             "messages[0].reasoning_content",
         ),
         (
-            OpenaiChat,
             "fb-ok",
             json!({ "messages": [{ "role": "tool", "tool_call_id": "c", "content": "x" }] }),
             "preceding message with 'tool_calls'",
         ),
         (
-            OpenaiChat,
             "fb-ok",
             json!({ "messages": [{ "role": "assistant", "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }] }, { "role": "user", "content": "x" }] }),
             "must be followed by tool messages",
         ),
         (
-            OpenaiChat,
             "fb-ok",
-            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": format!("data:image/jpeg;base64,{png}") } }] }] }),
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": format!("data:image/jpeg;base64,{PNG}") } }] }] }),
             "does not match",
         ),
         (
-            OpenaiChat,
             "fb-ok-noimages",
-            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{png}") } }] }] }),
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{PNG}") } }] }] }),
             "does not support image",
         ),
         (
-            OpenaiChat,
             "fb-ok-noprefill",
             json!({ "messages": [{ "role": "user", "content": "x" }, { "role": "assistant", "content": "y" }] }),
             "assistant message prefill",
         ),
-        (OpenaiResponses, "fb-ok", json!({ "stop": ["x"] }), "Unknown parameter: 'stop'"),
-        (OpenaiResponses, "fb-ok", json!({ "max_output_tokens": 5 }), ">= 16"),
+    ]
+}
+
+fn responses() -> Vec<Case> {
+    vec![
+        ("fb-ok", json!({ "stop": ["x"] }), "Unknown parameter: 'stop'"),
+        ("fb-ok", json!({ "max_output_tokens": 5 }), ">= 16"),
         (
-            OpenaiResponses,
             "fb-ok",
             json!({ "input": [{ "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}" }] }),
             "No tool output found for function call c",
         ),
         (
-            OpenaiResponses,
             "fb-ok",
             json!({ "input": [{ "type": "function_call_output", "call_id": "c", "output": "x" }] }),
             "No tool call found",
         ),
         (
-            OpenaiResponses,
             "fb-ok",
             json!({ "input": [{ "type": "reasoning", "id": "rs_1", "summary": [] }, { "role": "user", "content": "x" }] }),
             "not persisted",
         ),
         (
-            OpenaiResponses,
             "fb-ok",
             json!({ "input": [{ "role": "user", "content": [{ "type": "text", "text": "x" }] }] }),
             "Supported values are: input_text",
         ),
         (
-            OpenaiResponses,
             "fb-ok",
             json!({ "tools": [{ "type": "function", "function": { "name": "f" } }] }),
             "tools[0].function",
         ),
-        (AnthropicMessages, "fb-ok", json!({ "max_tokens": null }), "max_tokens"),
-        (AnthropicMessages, "fb-ok", json!({ "temperature": 1.5 }), "between 0 and 1"),
+    ]
+}
+
+fn anthropic() -> Vec<Case> {
+    let marked = &json!({ "type": "text", "text": "x", "cache_control": { "type": "ephemeral" } });
+    vec![
+        ("fb-ok", json!({ "max_tokens": null }), "max_tokens"),
+        ("fb-ok", json!({ "temperature": 1.5 }), "between 0 and 1"),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "messages": [{ "role": "assistant", "content": "x" }] }),
             "first message must use",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "messages": [{ "role": "system", "content": "x" }] }),
             "messages[0].role",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "messages": [{ "role": "user", "content": "x" }, { "role": "user", "content": "y" }] }),
             "roles must alternate",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": " " }] }] }),
             "non-whitespace",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "messages": [{ "role": "user", "content": "x" }, { "role": "assistant", "content": [{ "type": "tool_use", "id": "t", "name": "f", "input": {} }] }, { "role": "user", "content": "y" }] }),
             "without `tool_result` blocks",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "messages": [{ "role": "user", "content": "x" }, { "role": "assistant", "content": [{ "type": "tool_use", "id": "t", "name": "f", "input": {} }] }, { "role": "user", "content": [{ "type": "text", "text": "y" }, { "type": "tool_result", "tool_use_id": "t" }] }] }),
             "must come first",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 } }),
             "greater than `thinking.budget_tokens`",
         ),
         (
-            AnthropicMessages,
             "fb-ok",
             json!({ "system": [marked, marked, marked, marked, marked] }),
             "maximum of 4 blocks",
         ),
         (
-            AnthropicMessages,
             "fb-ok-noprefill",
             json!({ "messages": [{ "role": "user", "content": "x" }, { "role": "assistant", "content": "y" }] }),
             "assistant message prefill",
         ),
-        (Gemini, "fb-ok", json!({ "system_instruction": { "parts": [] } }), "system_instruction"),
+    ]
+}
+
+fn gemini() -> Vec<Case> {
+    vec![
+        ("fb-ok", json!({ "system_instruction": { "parts": [] } }), "system_instruction"),
         (
-            Gemini,
             "fb-ok",
             json!({ "contents": [{ "role": "assistant", "parts": [{ "text": "x" }] }] }),
             "valid role",
         ),
+        ("fb-ok", json!({ "contents": [{ "role": "user", "parts": [] }] }), "must not be empty"),
         (
-            Gemini,
-            "fb-ok",
-            json!({ "contents": [{ "role": "user", "parts": [] }] }),
-            "must not be empty",
-        ),
-        (
-            Gemini,
             "fb-ok",
             json!({ "contents": [{ "role": "user", "parts": [{ "inlineData": { "mimeType": "image/gif", "data": "R0lGODlh" } }] }] }),
             "unsupported image type",
         ),
         (
-            Gemini,
             "fb-ok",
             json!({ "contents": [{ "role": "user", "parts": [{ "text": "x" }] }, { "role": "model", "parts": [{ "functionCall": { "name": "f" } }, { "functionCall": { "name": "g" } }] }, { "role": "user", "parts": [{ "functionResponse": { "name": "f", "response": {} } }] }] }),
             "number of function response parts",
         ),
         (
-            Gemini,
             "fb-ok",
             json!({ "tools": [{ "functionDeclarations": [{ "name": "f", "parameters": { "type": "object", "additionalProperties": false } }] }] }),
             "additionalProperties",
         ),
         (
-            Gemini,
             "fb-ok",
             json!({ "generationConfig": { "max_tokens": 5 } }),
             "generationConfig.max_tokens",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_broken_rule_is_refused_with_its_reason_and_kept() {
     let wall = wall();
-    for (protocol, model, changes, reason) in &cases {
-        let request = changed(*protocol, model, changes);
-        let refused = send(&wall, *protocol, model, true, &request).await.unwrap();
-        let (status, body) = (refused.status(), refused.text().await.unwrap());
-        assert_eq!(status, 400, "{protocol:?} {changes}");
-        let body: Value = serde_json::from_str(&body).unwrap();
-        let said = body["error"]["message"].as_str().unwrap();
-        assert!(said.contains(reason), "{protocol:?} {changes}: {said}");
+    let all = [
+        (OpenaiChat, chat()),
+        (OpenaiResponses, responses()),
+        (AnthropicMessages, anthropic()),
+        (Gemini, gemini()),
+    ];
+    let mut broken = 0;
+    for (protocol, cases) in all {
+        for (model, changes, reason) in cases {
+            let request = changed(protocol, model, &changes);
+            let refused = send(&wall, protocol, model, true, &request).await.unwrap();
+            let (status, body) = (refused.status(), refused.text().await.unwrap());
+            assert_eq!(status, 400, "{protocol:?} {changes}");
+            let body: Value = serde_json::from_str(&body).unwrap();
+            let said = body["error"]["message"].as_str().unwrap();
+            assert!(said.contains(reason), "{protocol:?} {changes}: {said}");
+            broken += 1;
+        }
     }
-    assert_eq!(wall.broken_rules().len(), cases.len());
+    assert_eq!(wall.broken_rules().len(), broken);
     assert_eq!(wall.charged(KEY).answers, 0);
 }
 
