@@ -43,6 +43,26 @@ def ratios(ours, theirs):
         yield number(median(a / b for a, b in pairs)) if pairs and all(b for _, b in pairs) else "-"
 
 
+def base(label):
+    """Who is measured, and what: "litellm-first" is the first word of litellm."""
+    for what in ("-first", "-tokens"):
+        if label.endswith(what):
+            return label.removesuffix(what), what
+    return label, ""
+
+
+def added(runs):
+    """What each adds to the mock, round by round."""
+    for (c, label), group in sorted(runs.items()):
+        bare = runs.get((c, "mock" + base(label)[1]))
+        if bare is None or base(label)[0] == "mock":
+            continue
+        pairs = [(a, b) for a, b in zip(group, bare) if a["ok"] and b["ok"]]
+        if pairs:
+            delays = (median(a[key] - b[key] for a, b in pairs) for key in ("p50_ms", "p99_ms"))
+            yield label, str(c), *(f"{delay:.2f}" for delay in delays)
+
+
 def main(path):
     runs, facts = {}, {}
     for row in rows(path):
@@ -59,12 +79,16 @@ def main(path):
         body.append((label, str(c), *medians, str(errors), str(len(group))))
     table(("median of runs", "c", *FIGURES, "other_cores", "errors", "runs"), body)
 
-    others = sorted({label for _, label in runs} - {"nexus"})
+    body = list(added(runs))
+    if body:
+        table(("median added to the mock", "c", "p50_ms", "p99_ms"), body)
+
     body = []
-    for c in sorted({c for c, _ in runs}):
-        for label in others:
-            if (c, "nexus") in runs and (c, label) in runs:
-                body.append((f"nexus/{label}", str(c), *ratios(runs[c, "nexus"], runs[c, label])))
+    for (c, label), group in sorted(runs.items()):
+        who, what = base(label)
+        ours = runs.get((c, "nexus" + what))
+        if who != "nexus" and ours is not None:
+            body.append((f"nexus{what}/{label}", str(c), *ratios(ours, group)))
     if body:
         table(("median of ratios", "c", *FIGURES), body)
 

@@ -10,6 +10,7 @@ mod answers;
 mod failover;
 mod failures;
 mod keys;
+mod faults;
 mod raw;
 mod routes;
 mod shared;

@@ -27,6 +27,11 @@ use uuid::Uuid;
 pub(crate) const KEY: &str = "sk-test-4f9a1c";
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
+/// The key that is called `WALL_WHOSE`.
+pub(crate) fn wall_key(whose: &str) -> String {
+    format!("sk-wall-{}", whose.to_lowercase())
+}
+
 pub(crate) fn now() -> Timestamp {
     jiff::Timestamp::now().into()
 }
@@ -122,7 +127,20 @@ impl World {
 
     /// A worker with these additions to the settings of `mock`.
     pub(crate) async fn with(options: Options, settings: Value, now: fn() -> Timestamp) -> Self {
+        Self::built(options, settings, &[], now).await
+    }
+
+    /// The same with more entries of the configuration, there before the worker is.
+    pub(crate) async fn built(
+        options: Options,
+        settings: Value,
+        entries: &[(String, Value)],
+        now: fn() -> Timestamp,
+    ) -> Self {
         let mut world = Self::idle(options, settings).await;
+        for (name, entry) in entries {
+            world.bus.put_setting(Bucket::Config, name, entry).await.unwrap();
+        }
         let inference = open(&world.bus, &world.data, now, world.stop.clone()).await;
         (world.available, world.default_model) = (inference.available(), inference.default_model());
         world.worker = Some(tokio::spawn(inference.run()));
@@ -354,8 +372,13 @@ async fn open(
     now: fn() -> Timestamp,
     stop: CancellationToken,
 ) -> Inference {
-    let secrets: Secrets =
-        Arc::new(|name: &str| (name == "MOCK_KEY").then(|| SecretString::from(KEY)));
+    let secrets: Secrets = Arc::new(|name: &str| match (name, name.strip_prefix("WALL_")) {
+        ("MOCK_KEY", _) => Some(SecretString::from(KEY)),
+        // Each of these is a key of its own: what one provider thinks of it says nothing about
+        // another.
+        (_, Some(whose)) => Some(SecretString::from(wall_key(whose))),
+        _ => None,
+    });
     let blobs = Blobs::open(&nexus_blobs::Config::default(), data.as_ref()).unwrap();
     let resources = Resources { secrets, vault: None, blobs };
     Inference::open(bus, Config::default(), resources, now, stop).await.unwrap()
