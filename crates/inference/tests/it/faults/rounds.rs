@@ -18,7 +18,8 @@ fn history(question: Message, outcome: &InferenceOutcome) -> Result<Vec<Message>
     if tool_calls.len() != 2 {
         return Err(format!("{} calls instead of two", tool_calls.len()));
     }
-    let (mut asked, mut answered) = (Vec::new(), Vec::new());
+    let turn = turn.clone().map(|turn: NativeTurn| Part::Native { turn });
+    let (mut asked, mut answered) = (Vec::from_iter(turn), Vec::new());
     for requested in tool_calls {
         let (call, provider_id) = (Uuid::now_v7(), requested.provider_id.clone());
         asked.push(Part::ToolCall {
@@ -35,7 +36,6 @@ fn history(question: Message, outcome: &InferenceOutcome) -> Result<Vec<Message>
             is_error: false,
         });
     }
-    asked.extend(turn.clone().map(|turn: NativeTurn| Part::Native { turn }));
     let assistant = Message { role: Role::Assistant, parts: asked };
     Ok(vec![question, assistant, Message { role: Role::Tool, parts: answered }])
 }
