@@ -17,6 +17,7 @@ mod doors;
 mod games;
 mod operations;
 mod ordering;
+mod providers;
 mod secrets;
 mod support;
 mod web_client;
