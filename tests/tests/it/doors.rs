@@ -89,6 +89,10 @@ impl Caller {
         self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.key).json(body)
     }
 
+    pub(crate) fn put(&self, path: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.http.put(format!("{}{path}", self.base)).bearer_auth(&self.key).json(body)
+    }
+
     pub(crate) fn upload(
         &self,
         path: &str,
