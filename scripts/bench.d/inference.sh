@@ -118,6 +118,8 @@ inference_many() {
     inference_target "$1"
     inference_streams "$1" "$target_paced" -c "$c" -n "$c" --ramp 2000 --stamps "$inference_stamps"
     fact "$1" "rss_after_streams_mib" "$(tree_resident_mib "$target_pid")"
+    # Without NATS and PostgreSQL, which others do not bring.
+    [ "$1" != nexus ] || fact nexus process_rss_after_streams_mib "$(resident_mib "$nexus_pid")"
 }
 
 # tree_resident_mib PID: of a process and all below it.
@@ -160,6 +162,7 @@ inference_part() {
     for each in "${measured[@]}"; do
         inference_target "$each"
         fact "$each" idle_rss_mib "$(tree_resident_mib "$target_pid")"
+        [ "$each" != nexus ] || fact nexus idle_process_rss_mib "$(resident_mib "$nexus_pid")"
     done
     for ((run = 1; run <= runs; run++)); do
         for c in "${clients[@]}"; do
