@@ -51,7 +51,7 @@ impl Handler for Embedder {
     ) -> Result<Option<Event<EmbedResponse>>, Error> {
         let started = Instant::now();
         let waited = self.0.now().millis_since(delivery.stored_at);
-        let response = match self.target(event, waited) {
+        let response = match self.target(event, waited).await {
             Ok((choice, entry)) => Box::pin(self.respond(event, &choice, &entry, started)).await,
             Err(error) => refusal(event, error),
         };
@@ -76,7 +76,7 @@ impl Handler for Embedder {
 
 impl Embedder {
     /// What is asked, or why nobody is.
-    fn target(
+    async fn target(
         &self,
         event: &Event<EmbedRequest>,
         waited_ms: u64,
@@ -96,8 +96,8 @@ impl Embedder {
         } else {
             request.model.clone()
         };
-        let plan = providers.plan(&as_call(name));
-        let found = plan.and_then(|plan| {
+        let plan = providers.plan(&event.metadata, &as_call(name)).await;
+        let found = plan.ok().and_then(|plan| {
             let choice = plan.targets.into_iter().next()?;
             let entry = providers.entry(&choice.provider)?;
             Some((choice, entry))

@@ -30,15 +30,26 @@ const AFTER_END: Duration = Duration::from_millis(20);
 /// Longest wait for a list of models.
 const DISCOVERY: Duration = Duration::from_millis(1500);
 
-/// The client that all providers share.
-pub(crate) fn client() -> reqwest::Result<Client> {
-    settings().build()
+/// The clients that all providers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients {
+    /// For the addresses of the settings.
+    operators: Client,
+    /// For addresses that people bring with their keys: their names are resolved to public
+    /// addresses only, at each connection. Addresses that are numbers are checked with the
+    /// credential, because a client asks no resolver about them.
+    guarded: Client,
 }
 
-/// What holds for every connection to a provider.
-pub(crate) fn settings() -> ClientBuilder {
+/// Makes the clients.
+pub(crate) fn clients() -> reqwest::Result<Clients> {
     // The binary's choice stands if it made one.
     let _chosen_before = rustls::crypto::ring::default_provider().install_default();
+    let guarded = settings().dns_resolver(nexus_egress::PublicOnly);
+    Ok(Clients { operators: settings().build()?, guarded: guarded.build()? })
+}
+
+fn settings() -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("nexus/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
@@ -53,44 +64,25 @@ const REQUEST_IDS: [&str; 3] = ["request-id", "x-request-id", "x-goog-request-id
 
 /// A provider that is reached over HTTP.
 pub(crate) struct HttpProvider {
-    client: Client,
-    /// For addresses that users brought; `None` refuses them all.
-    guarded: Option<Client>,
+    clients: Clients,
     codec: Box<dyn Codec>,
     base: String,
     place: String,
 }
 
 impl HttpProvider {
-    pub(crate) fn new(client: Client, codec: Box<dyn Codec>, address: &Url) -> Self {
+    pub(crate) fn new(clients: Clients, codec: Box<dyn Codec>, address: &Url) -> Self {
         let host = address.host_str().unwrap_or_default();
         let port = address.port().map(|port| format!(":{port}")).unwrap_or_default();
-        Self {
-            client,
-            guarded: None,
-            codec,
-            base: base(address),
-            place: format!("{host}{port}"),
-        }
-    }
-
-    /// Asks the addresses that users brought with this client, which refuses private ones.
-    #[allow(dead_code, reason = "the engine gives it when users may bring addresses")]
-    pub(crate) fn with_guarded(self, guarded: Client) -> Self {
-        Self { guarded: Some(guarded), ..self }
+        Self { clients, codec, base: base(address), place: format!("{host}{port}") }
     }
 
     /// The client that may ask for this credential, and the address before the path.
-    fn door(&self, credential: &Credential) -> Result<(&Client, Cow<'_, str>), CallError> {
-        let Some(own) = &credential.base_url else {
-            return Ok((&self.client, Cow::Borrowed(&self.base)));
-        };
-        let refused = || {
-            let message = "a key with an address of its own cannot be used here; remove its address";
-            CallError::new(Class::Invalid, message)
-        };
-        let guarded = self.guarded.as_ref().ok_or_else(refused)?;
-        Ok((guarded, Cow::Owned(base(own))))
+    fn door(&self, credential: &Credential) -> (&Client, Cow<'_, str>) {
+        match &credential.base_url {
+            Some(own) => (&self.clients.guarded, Cow::Owned(base(own))),
+            None => (&self.clients.operators, Cow::Borrowed(&self.base)),
+        }
     }
 
     /// A request for this credential.
@@ -99,7 +91,7 @@ impl HttpProvider {
         credential: &Credential,
         question: Question,
     ) -> Result<RequestBuilder, CallError> {
-        let (client, base) = self.door(credential)?;
+        let (client, base) = self.door(credential);
         let Question { path, headers, body } = question;
         let request = client.post(format!("{base}{path}")).headers(headers);
         Ok(request.headers(self.codec.headers(key(credential))).body(body))
@@ -135,10 +127,9 @@ impl HttpProvider {
                 provider_request_id: id.or(completion.provider_request_id),
                 ..completion
             }),
-            Err(error) => Err(CallError {
-                provider_request_id: id.or(error.provider_request_id),
-                ..error
-            }),
+            Err(error) => {
+                Err(CallError { provider_request_id: id.or(error.provider_request_id), ..error })
+            }
         }
     }
 
@@ -154,7 +145,7 @@ impl HttpProvider {
 
     async fn list(&self, credential: &Credential) -> Result<Vec<String>, CallError> {
         let patience = Patience { first_byte: DISCOVERY, idle: DISCOVERY };
-        let (client, base) = self.door(credential)?;
+        let (client, base) = self.door(credential);
         let request = client.get(format!("{base}{}", self.codec.models_path()));
         let request = request.headers(self.codec.headers(key(credential)));
         let response = self.send(request, Instant::now() + DISCOVERY, patience).await?;

@@ -27,7 +27,6 @@ mod failure;
 mod files;
 mod fit;
 mod flights;
-mod guard;
 mod http;
 mod limits;
 mod live;

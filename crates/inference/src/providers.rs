@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
 use nexus_contracts::{InferenceRequest, Metadata, Tenant};
-use reqwest::Client;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ use crate::config::Config;
 use crate::credential::{Credential, Wallet};
 use crate::demo::Demo;
 use crate::embed::first_embedder;
-use crate::http::HttpProvider;
+use crate::http::{Clients, HttpProvider};
 use crate::models::{Facts, ModelSettings, Models};
 use crate::routing::{self, Asker, Plan, Refusal, RouteSettings, Sticky, World};
 use crate::settings::{Endpoint, Patience, ProviderSettings};
@@ -67,7 +66,7 @@ impl Catalogs {
 pub(crate) struct Providers {
     bus: Bus,
     config: Config,
-    client: Client,
+    clients: Clients,
     wallet: Wallet,
     catalogs: Catalogs,
     sticky: Sticky,
@@ -85,11 +84,11 @@ impl Providers {
         wallet: Wallet,
         catalogs: Catalogs,
     ) -> Result<Self, Error> {
-        let client = http::client().map_err(Error::Client)?;
+        let clients = http::clients().map_err(Error::Client)?;
         let sticky = Sticky::open(bus).await?;
         let models = RwLock::new(Models::of(&catalogs.models.entries()));
         let (bus, entries, look) = (bus.clone(), RwLock::default(), Notify::new());
-        let this = Self { bus, config, client, wallet, catalogs, sticky, models, entries, look };
+        let this = Self { bus, config, clients, wallet, catalogs, sticky, models, entries, look };
         this.reload();
         this.discover().await;
         this.publish().await;
@@ -147,7 +146,16 @@ impl Providers {
             .entries()
             .values()
             .any(|tenant| tenant.id == place.tenant && tenant.local_models_only);
-        let asker = Asker { local_models_only, own_keys: &[], sticky };
+        let keyless: Vec<String> = self
+            .entries()
+            .iter()
+            .filter_map(|(name, entry)| {
+                let lacks_key = entry.operators_key(name, &self.wallet).is_err();
+                lacks_key.then(|| name.clone())
+            })
+            .collect();
+        let own_keys = self.wallet.own_keys(place, &keyless).await;
+        let asker = Asker { local_models_only, own_keys: &own_keys, sticky };
         let plan = self.routed(|world| routing::plan(request, world, asker))?;
         if let Some(tier) = plan.remember {
             self.sticky.store(place, sticky, tier).await;
@@ -179,11 +187,6 @@ impl Providers {
     /// What a request for `default` would be answered by.
     pub(crate) fn default_choice(&self) -> Option<Choice> {
         self.routed(routing::default_choice)
-    }
-
-    /// `provider/model` that makes vectors when nobody says which one.
-    pub(crate) fn embedder(&self) -> Option<String> {
-        first_embedder(&self.offers(&self.entries()))
     }
 
     /// `provider/model` that makes vectors when nobody says which one.
@@ -249,7 +252,7 @@ impl Providers {
             | ProviderSettings::AnthropicMessages(endpoint)
             | ProviderSettings::Gemini(endpoint) => match endpoint.address() {
                 Ok(address) => Arc::new(HttpProvider::new(
-                    self.client.clone(),
+                    self.clients.clone(),
                     wire::codec(settings, &address),
                     &address,
                 )),

@@ -14,8 +14,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 
 use url::Url;
 
-pub(crate) use self::failure::of_status as refusal;
 use self::anthropic_messages::AnthropicMessages;
+pub(crate) use self::failure::of_status as refusal;
 use self::gemini::Gemini;
 use self::openai_chat::OpenAiChat;
 use self::openai_responses::OpenAiResponses;

@@ -171,6 +171,13 @@ impl Vault {
         }
     }
 
+    /// Whether somebody of this tenant may have a credential; free of charge.
+    #[must_use]
+    pub fn may_hold(&self, tenant: TenantId) -> bool {
+        // Each change leaves a revision, and nobody takes the last one away.
+        self.revision(tenant).is_some()
+    }
+
     /// One owner's own credential, read anew.
     ///
     /// # Errors

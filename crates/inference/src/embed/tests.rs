@@ -18,9 +18,13 @@ fn any_model_is_the_first_one_whose_name_says_that_it_embeds() {
     let offer = |provider: &str, models: &[&str], available| Offer {
         provider: provider.to_owned(),
         models: models.iter().map(|model| (*model).to_owned()).collect(),
+        vendor: provider.to_owned(),
         available,
+        reachable: true,
         only_these: false,
         demo: false,
+        local: false,
+        searches_web: false,
     };
     let offers = [
         offer("openai", &["text-embedding-3-small"], false),

@@ -49,8 +49,7 @@ impl Codec for AnthropicMessages {
     }
 
     fn embed(&self, _call: EmbedCall<'_>) -> Result<Question, CallError> {
-        let message =
-            "Anthropic's API makes no embeddings; name a model of another provider, for example of openai or gemini";
+        let message = "Anthropic's API makes no embeddings; name a model of another provider, for example of openai or gemini";
         Err(CallError::new(Class::Invalid, message))
     }
 

@@ -111,8 +111,10 @@ mod tests {
         };
         let (first, second) = (json!([1.0, 2.0]), json!([3, 4]));
         assert_eq!(
-            read(json!({ "data": [{ "index": 1, "embedding": second }, { "index": 0, "embedding": first }],
-                "usage": { "prompt_tokens": 4, "total_tokens": 4 } })),
+            read(
+                json!({ "data": [{ "index": 1, "embedding": second }, { "index": 0, "embedding": first }],
+                "usage": { "prompt_tokens": 4, "total_tokens": 4 } })
+            ),
             Ok(wanted)
         );
         for broken in [

@@ -75,7 +75,10 @@ fn by_word(word: &str) -> Option<Class> {
         | "billing_not_active"
         | "billing_error"
         | "enforced_spend_limit_reached" => Some(Class::QuotaExhausted),
-        "rate_limit_exceeded" | "rate_limit_error" | "requests" | "tokens"
+        "rate_limit_exceeded"
+        | "rate_limit_error"
+        | "requests"
+        | "tokens"
         | "RESOURCE_EXHAUSTED" => Some(Class::RateLimited),
         "content_filter" | "content_policy_violation" | "ResponsibleAIPolicyViolation" => {
             Some(Class::ContentFilter)
@@ -223,7 +226,10 @@ mod tests {
         let blocked = "Output blocked by content filtering policy";
         assert_eq!(anthropic(400, "invalid_request_error", blocked), Class::ContentFilter);
         assert_eq!(anthropic(429, "rate_limit_error", "slow down"), Class::RateLimited);
-        assert_eq!(anthropic(429, "enforced_spend_limit_reached", "used up"), Class::QuotaExhausted);
+        assert_eq!(
+            anthropic(429, "enforced_spend_limit_reached", "used up"),
+            Class::QuotaExhausted
+        );
         assert_eq!(anthropic(529, "overloaded_error", "Overloaded"), Class::Overloaded);
         let details = json!({ "error_code": "enforced_spend_limit_reached" });
         let spent = json!({ "error": { "type": "rate_limit_error", "details": details } });

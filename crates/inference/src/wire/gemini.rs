@@ -126,10 +126,13 @@ impl Protocol for Gemini {
         let blocked = chunk.prompt_feedback.and_then(Feedback::reason);
         let failure = match (chunk.error.filter(|error| !error.is_null()), blocked) {
             (Some(error), _) => Some(failure::in_stream(&error)),
-            (None, Some(reason)) => Some(failure::declined(&format!("the prompt was blocked: {reason}"))),
+            (None, Some(reason)) => {
+                Some(failure::declined(&format!("the prompt was blocked: {reason}")))
+            }
             (None, None) => None,
         };
-        let finished = chunk.candidates.into_iter().flatten().any(|one| one.finish_reason.is_some());
+        let finished =
+            chunk.candidates.into_iter().flatten().any(|one| one.finish_reason.is_some());
         Some(Notice {
             failure,
             usage: chunk.usage_metadata.map(WireUsage::usage),

@@ -113,9 +113,7 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pairs = pairs.iter();
-        pairs
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
+        pairs.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
 
     #[test]
@@ -134,8 +132,9 @@ mod tests {
 
     #[test]
     fn resets_of_used_up_limits_are_waited_for() {
-        let wait =
-            |pairs: &[(&'static str, &str)]| of_limits(&headers(pairs)).map(|wait| wait.as_millis());
+        let wait = |pairs: &[(&'static str, &str)]| {
+            of_limits(&headers(pairs)).map(|wait| wait.as_millis())
+        };
         let openai = [
             ("x-ratelimit-remaining-requests", "0"),
             ("x-ratelimit-reset-requests", "1m0.5s"),

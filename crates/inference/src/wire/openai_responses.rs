@@ -153,11 +153,7 @@ impl Protocol for OpenAiResponses {
         }
         // A whole answer of a server that does not stream is the response itself.
         let whole = kind.is_none() && event.status.is_some();
-        let response = if whole {
-            serde_json::from_str(data).ok()
-        } else {
-            event.response
-        };
+        let response = if whole { serde_json::from_str(data).ok() } else { event.response };
         let error = event.error.filter(|error| kind.is_none() && !error.is_null());
         let Some(response) = response else {
             let failure = error.map(|error| failure::in_stream(&error));
@@ -166,7 +162,8 @@ impl Protocol for OpenAiResponses {
                 .then(|| Notice { failure, ..Notice::default() });
         };
         let status = response.status.as_deref();
-        let failed = kind == Some("response.failed") || matches!(status, Some("failed" | "cancelled"));
+        let failed =
+            kind == Some("response.failed") || matches!(status, Some("failed" | "cancelled"));
         let usage = response.usage.as_ref();
         Some(Notice {
             failure: failed.then(|| failure::in_stream(&response.error.unwrap_or_default())),

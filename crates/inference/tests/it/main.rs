@@ -9,8 +9,8 @@
 mod answers;
 mod failover;
 mod failures;
-mod keys;
 mod faults;
+mod keys;
 mod raw;
 mod routes;
 mod shared;

@@ -2,8 +2,7 @@ use nexus_contracts::{
     Effort, Message, NativeTurn, Part, ResponseFormat, Role, Sampling, ToolChoice, ToolSpec,
 };
 use rig_core::completion::{
-    AssistantMessage, CompletionRequest, GenerationOptions, Reasoning,
-    ReplayTarget, ToolDefinition,
+    AssistantMessage, CompletionRequest, GenerationOptions, Reasoning, ReplayTarget, ToolDefinition,
 };
 use rig_core::message::{
     self, AssistantContent, CallId, DocumentSourceKind, Image, ImageMediaType, MimeType as _,
@@ -17,12 +16,8 @@ use crate::call::{Call, CallError, Class};
 use crate::files::{Content, Files};
 
 /// Tokens of thought where a model takes no level.
-const BUDGETS: [(Effort, u32); 4] = [
-    (Effort::Minimal, 1024),
-    (Effort::Low, 2048),
-    (Effort::Medium, 8192),
-    (Effort::High, 24_576),
-];
+const BUDGETS: [(Effort, u32); 4] =
+    [(Effort::Minimal, 1024), (Effort::Low, 2048), (Effort::Medium, 8192), (Effort::High, 24_576)];
 
 /// The request in the crate's words.
 pub(super) fn request<P: Protocol>(

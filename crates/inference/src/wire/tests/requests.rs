@@ -13,9 +13,8 @@ use crate::files::Content;
 /// What is sent, as JSON.
 fn sent(question: &Question) -> Value {
     let headers = question.headers.iter();
-    let headers: serde_json::Map<_, _> = headers
-        .map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap())))
-        .collect();
+    let headers: serde_json::Map<_, _> =
+        headers.map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap()))).collect();
     let body: Value = serde_json::from_slice(&question.body).unwrap();
     json!({ "path": question.path, "headers": headers, "body": body })
 }
@@ -197,7 +196,10 @@ fn thought_and_any_json_are_asked_for() {
                 reasoning: Some(Effort::Medium),
                 ..Sampling::default()
             },
-            ..request(vec![Message::text(Role::System, "Be brief."), Message::text(Role::User, "hi")])
+            ..request(vec![
+                Message::text(Role::System, "Be brief."),
+                Message::text(Role::User, "hi"),
+            ])
         };
         let opened = open(protocol, model_of(protocol), &request, &files()).unwrap();
         assert_file(protocol, "request_thought", &sent(&opened.question));

@@ -53,7 +53,10 @@ fn every_beginning_of_an_answer_is_truncated_or_whole() {
                     // Perhaps before the usage came.
                     (Ok(completion), Ok(whole)) => {
                         assert_eq!(completion.text, whole.text, "{protocol}/{name} until {at}");
-                        assert_eq!(completion.tool_calls, whole.tool_calls, "{protocol}/{name} {at}");
+                        assert_eq!(
+                            completion.tool_calls, whole.tool_calls,
+                            "{protocol}/{name} {at}"
+                        );
                     }
                     (Ok(completion), Err(_)) => {
                         panic!("{protocol}/{name} until {at}: {completion:?}")
@@ -77,7 +80,8 @@ fn what_breaks_after_the_end_breaks_nothing() {
         let (_, stream) =
             fixture_streams(protocol).into_iter().find(|(name, _)| name == "text").unwrap();
         let wanted = decode(protocol, [stream.as_slice()]).0.unwrap();
-        for after in ["data: {\"err", "data: {\"error\":{\"message\":\"late\"}}", "data: nonsense"] {
+        for after in ["data: {\"err", "data: {\"error\":{\"message\":\"late\"}}", "data: nonsense"]
+        {
             let end = format!("{after}\n\n");
             let found = decode(protocol, [stream.as_slice(), end.as_bytes()]).0;
             assert_eq!(found.as_ref(), Ok(&wanted), "{protocol} {after}");
@@ -88,7 +92,8 @@ fn what_breaks_after_the_end_breaks_nothing() {
 #[test]
 fn malformed_piece_is_truncated_and_not_shown() {
     for protocol in PROTOCOLS {
-        for broken in ["data: {\"choices\":[{\"del\n\n", "data: plain words\n\n", "data: [1,2\n\n"] {
+        for broken in ["data: {\"choices\":[{\"del\n\n", "data: plain words\n\n", "data: [1,2\n\n"]
+        {
             let (_, stream) =
                 fixture_streams(protocol).into_iter().find(|(name, _)| name == "cut").unwrap();
             let (result, shown) = decode(protocol, [stream.as_slice(), broken.as_bytes()]);
