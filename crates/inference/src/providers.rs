@@ -332,8 +332,20 @@ impl Entry {
     }
 
     /// Its name in the table of models.
-    fn vendor<'e>(&'e self, name: &'e str) -> &'e str {
+    pub(crate) fn vendor<'e>(&'e self, name: &'e str) -> &'e str {
         self.endpoint().and_then(|endpoint| endpoint.vendor.as_deref()).unwrap_or(name)
+    }
+
+    /// Whether it lists this model.
+    pub(crate) fn offers(&self, model: &str) -> bool {
+        let own = match &self.settings {
+            ProviderSettings::OpenaiChat(endpoint)
+            | ProviderSettings::OpenaiResponses(endpoint)
+            | ProviderSettings::AnthropicMessages(endpoint)
+            | ProviderSettings::Gemini(endpoint) => &endpoint.models,
+            ProviderSettings::Demo(demo) => &demo.models,
+        };
+        own.iter().chain(self.found.iter().flatten()).any(|known| known == model)
     }
 
     /// Whether what it is asked stays on this machine.

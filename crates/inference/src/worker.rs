@@ -8,6 +8,7 @@ use nexus_contracts::{Event, InferenceOutcome, InferenceRequest, InferenceRespon
 use nexus_vault::Vault;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules, lost};
@@ -159,7 +160,14 @@ impl Handler for Worker {
         delivery: Delivery,
     ) -> Result<Option<Event<InferenceResponse>>, Error> {
         let started = Instant::now();
-        let response = Box::pin(self.respond(event, delivery, started)).await;
+        let span = tracing::info_span!(
+            "inference",
+            otel.kind = "internal",
+            model = event.payload.model,
+            number = event.payload.number,
+            delivery = delivery.attempt
+        );
+        let response = Box::pin(self.respond(event, delivery, started).instrument(span)).await;
         failpoint::hit("inference.after_call");
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Some(self.reply(event, InferenceResponse { duration_ms, ..response })))
@@ -230,6 +238,10 @@ impl Worker {
             () = flight.cancelled.cancelled() => None,
             ended = asked => Some(ended),
         };
+        if let Some(busy) = ledger.smooth() {
+            metrics::histogram!("nexus_inference_overhead_seconds")
+                .record(started.elapsed().saturating_sub(busy).as_secs_f64());
+        }
         let (attempts, cost) = ledger.close();
         let (mut key, mut consensus) = (None, None);
         let (model, provider, outcome) = match ended {
@@ -259,6 +271,10 @@ impl Worker {
             }
         };
         count(&provider, name(&outcome));
+        if let Some(cost) = &cost {
+            metrics::counter!("nexus_inference_cost_microusd_total", "provider" => provider)
+                .increment(cost.microusd);
+        }
         InferenceResponse {
             cost,
             key,

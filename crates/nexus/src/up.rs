@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use nexus_blobs::Blobs;
 use nexus_bus::{Bucket, Bus, Catalog, Durability, Membership, Spec, Topology};
 use nexus_contracts::LOCAL_TENANT;
@@ -139,8 +139,22 @@ async fn deps(
     })
 }
 
+/// Name, first bound and factor of the fourteen buckets that OpenTelemetry's conventions for
+/// generative AI (semantic-conventions-genai) want.
+const GEN_AI_BUCKETS: [(&str, f64, f64); 3] = [
+    ("gen_ai_client_operation_duration_seconds", 0.01, 2.0),
+    ("gen_ai_client_time_to_first_chunk_seconds", 0.01, 2.0),
+    ("gen_ai_client_token_usage", 1.0, 4.0),
+];
+
 fn install_metrics() -> Result<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().context("installing the metrics recorder")
+    let mut builder = PrometheusBuilder::new();
+    for (name, first, factor) in GEN_AI_BUCKETS {
+        let bounds = std::iter::successors(Some(first), |bound| Some(bound * factor));
+        let bounds: Vec<f64> = bounds.take(14).collect();
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &bounds)?;
+    }
+    builder.install_recorder().context("installing the metrics recorder")
 }
 
 /// Opens all workers, one after the other, and lets them run.

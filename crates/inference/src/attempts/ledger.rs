@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nexus_contracts::{Attempt, Cost, InferenceRequest, Timestamp, Usage};
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ struct Entries {
     last: u32,
     requests: u32,
     spent: u64,
+    /// Time spent in attempts.
+    busy: Duration,
 }
 
 impl<'r> Ledger<'r> {
@@ -88,6 +91,15 @@ impl<'r> Ledger<'r> {
     pub(crate) fn go_on_after(&self, number: u32) {
         let mut entries = self.lock();
         entries.last = entries.last.max(number);
+    }
+
+    /// Time spent in the only attempt, which has answered: the rest is our own.
+    pub(crate) fn smooth(&self) -> Option<Duration> {
+        let entries = self.lock();
+        match entries.attempts.as_slice() {
+            [Attempt { failure: None, .. }] => Some(entries.busy),
+            _ => None,
+        }
     }
 
     /// The last number that was given.
@@ -195,7 +207,9 @@ impl Running<'_, '_> {
         if let Some(mut attempt) = self.attempt.take() {
             attempt.duration_ms = millis(self.started);
             attempt.first_token_ms = self.seen.first_ms();
-            self.ledger.lock().take(end(attempt));
+            let mut entries = self.ledger.lock();
+            entries.busy += self.started.elapsed();
+            entries.take(end(attempt));
         }
     }
 }
@@ -235,6 +249,11 @@ impl Seen {
     /// When the first piece came, in milliseconds; `None` while none has.
     pub(crate) fn first_ms(&self) -> Option<u64> {
         self.first.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Since the attempt began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// About how many tokens came: four characters each.

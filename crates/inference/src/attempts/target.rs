@@ -71,6 +71,11 @@ impl<'r> Target<'r> {
         Ok(Self { full_name, choice, entry, facts, credential, line, request })
     }
 
+    /// The provider's name in the table of models.
+    pub(crate) fn vendor(&self) -> &str {
+        self.entry.vendor(&self.choice.provider)
+    }
+
     /// Tokens that an answer may have.
     pub(crate) fn expected_output(&self) -> u64 {
         self.request.sampling.max_output_tokens.map_or(USUAL_OUTPUT, |most| most.get().into())

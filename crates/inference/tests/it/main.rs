@@ -14,4 +14,5 @@ mod keys;
 mod raw;
 mod routes;
 mod shared;
+mod telemetry;
 mod world;

@@ -34,7 +34,7 @@ async fn attempt_that_is_cut_off_is_listed_with_an_estimate() {
     let ledger = Ledger::new(&request, now);
     let (facts, seen) = (Facts::default(), Seen::default());
     let running = ledger.begin("p/m", None, &facts, &seen);
-    tokio::time::advance(std::time::Duration::from_millis(7)).await;
+    tokio::time::advance(Duration::from_millis(7)).await;
     Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("nine char"));
     drop(running);
     let input = ledger.estimate();
