@@ -78,12 +78,10 @@ pub enum KeyRefused {
     Shape { reason: String },
     #[error("the address cannot be used: {0}")]
     Address(String),
-    #[error("{provider} does not take this key ({said}); nothing was changed")]
-    NotAccepted { provider: String, said: String },
-    #[error(
-        "the key could not be tested ({why}), and nothing was changed; try again, or add it without the test"
-    )]
-    Untestable { why: String },
+    #[error("{provider} does not take this key ({said}); {then}")]
+    NotAccepted { provider: String, said: String, then: &'static str },
+    #[error("the key could not be tested ({why}); {then}")]
+    Untestable { why: String, then: &'static str },
     #[error("there is no key for {provider} here")]
     None { provider: String },
     #[error(transparent)]
@@ -162,7 +160,7 @@ impl ProviderKeys {
         };
         let result = TestResult(result.to_owned());
         self.vault.tested(owner.tenant, before.key.id, &result).await?;
-        self.judge(provider, answer)?;
+        judge(provider, answer, &STAYS)?;
         self.status(owner, provider).await?.ok_or_else(none)
     }
 
@@ -221,7 +219,7 @@ impl ProviderKeys {
         if let Err(error) = self.vault.remove(owner, &service).await {
             tracing::warn!(error = %Chain(&error), "a tested key stays aside until it expires");
         }
-        self.judge(provider, answer)?;
+        judge(provider, answer, &UNCHANGED)?;
         Ok(TestResult("ok".to_owned()))
     }
 
@@ -234,26 +232,6 @@ impl ProviderKeys {
     ) -> Result<Answer, nexus_bus::Error> {
         let question = Question { owner: owner.clone(), service, provider: provider.to_owned() };
         self.bus.ask(SUBJECT, &question, PATIENCE).await
-    }
-
-    fn judge(
-        &self,
-        provider: &str,
-        answer: Result<Answer, nexus_bus::Error>,
-    ) -> Result<(), KeyRefused> {
-        match answer {
-            Ok(Answer::Accepted { .. }) => Ok(()),
-            Ok(Answer::Failed { class, message }) if class == "auth" => {
-                Err(KeyRefused::NotAccepted { provider: provider.to_owned(), said: message })
-            }
-            Ok(Answer::Failed { class, message }) => {
-                Err(KeyRefused::Untestable { why: format!("{class}: {message}") })
-            }
-            Err(error) => {
-                tracing::warn!(error = %Chain(&error), "no inference worker tests keys");
-                Err(KeyRefused::Untestable { why: "no inference worker answers".to_owned() })
-            }
-        }
     }
 
     async fn address(&self, text: &str) -> Result<Url, KeyRefused> {
@@ -276,6 +254,44 @@ impl ProviderKeys {
             return Err(KeyRefused::TakesNone { provider: provider.to_owned() });
         }
         Ok(known.clone())
+    }
+}
+
+/// What follows from a test that went wrong.
+struct Follows {
+    not_accepted: &'static str,
+    untestable: &'static str,
+}
+
+/// For a key that was to be added.
+const UNCHANGED: Follows = Follows {
+    not_accepted: "nothing was changed",
+    untestable: "nothing was changed; try again, or add it without the test",
+};
+/// For a key that is kept.
+const STAYS: Follows = Follows {
+    not_accepted: "it stays until it is replaced or removed",
+    untestable: "it stays as it is; try again",
+};
+
+fn judge(
+    provider: &str,
+    answer: Result<Answer, nexus_bus::Error>,
+    follows: &Follows,
+) -> Result<(), KeyRefused> {
+    let untestable = |why| KeyRefused::Untestable { why, then: follows.untestable };
+    match answer {
+        Ok(Answer::Accepted { .. }) => Ok(()),
+        Ok(Answer::Failed { class, message }) if class == "auth" => Err(KeyRefused::NotAccepted {
+            provider: provider.to_owned(),
+            said: message,
+            then: follows.not_accepted,
+        }),
+        Ok(Answer::Failed { class, message }) => Err(untestable(format!("{class}: {message}"))),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "no inference worker tests keys");
+            Err(untestable("no inference worker answers".to_owned()))
+        }
     }
 }
 
