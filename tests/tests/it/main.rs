@@ -20,4 +20,5 @@ mod ordering;
 mod providers;
 mod secrets;
 mod support;
+mod usage;
 mod web_client;
