@@ -24,6 +24,7 @@ use crate::credential::Credential;
 use crate::error::Error;
 use crate::failure::Cause;
 use crate::providers::Entry;
+use crate::routing::Refusal;
 use crate::worker::Worker;
 
 /// Name of the durable consumer.
@@ -89,7 +90,7 @@ impl Embedder {
         check(&request.inputs).map_err(|message| InferenceError::new("invalid_input", message))?;
         let providers = self.0.providers();
         let name = if ANY.contains(&request.model.as_str()) {
-            providers.embedder().ok_or_else(|| {
+            providers.embedder(event.metadata.tenant).ok_or_else(|| {
                 let message = "No provider that can be reached has a model that makes vectors. Name one as provider/model, or start Ollama with nomic-embed-text.";
                 InferenceError::new("unknown_model", message)
             })?
@@ -97,11 +98,16 @@ impl Embedder {
             request.model.clone()
         };
         let plan = providers.plan(&event.metadata, &as_call(name)).await;
-        let found = plan.ok().and_then(|plan| {
-            let choice = plan.targets.into_iter().next()?;
-            let entry = providers.entry(&choice.provider)?;
-            Some((choice, entry))
-        });
+        let found = match plan {
+            Ok(plan) => plan.targets.into_iter().next().and_then(|choice| {
+                let entry = providers.entry(&choice.provider)?;
+                Some((choice, entry))
+            }),
+            Err(Refusal::Unknown { .. }) => None,
+            Err(refusal @ (Refusal::NotLocal { .. } | Refusal::Blind { .. })) => {
+                return Err(InferenceError::new(refusal.code(), refusal.to_string()));
+            }
+        };
         found.ok_or_else(|| InferenceError::new("unknown_model", self.0.unknown(&request.model)))
     }
 

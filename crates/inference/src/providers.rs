@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
-use nexus_contracts::{InferenceRequest, Metadata, Tenant};
+use nexus_contracts::{InferenceRequest, Metadata, Tenant, TenantId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -140,12 +140,6 @@ impl Providers {
     ) -> Result<Plan, Refusal> {
         let auto = routing::is_auto(&request.model, self.preference());
         let sticky = if auto { self.sticky.load(place).await } else { None };
-        let local_models_only = self
-            .catalogs
-            .tenants
-            .entries()
-            .values()
-            .any(|tenant| tenant.id == place.tenant && tenant.local_models_only);
         let keyless: Vec<String> = self
             .entries()
             .iter()
@@ -155,12 +149,19 @@ impl Providers {
             })
             .collect();
         let own_keys = self.wallet.own_keys(place, &keyless).await;
+        let local_models_only = self.local_models_only(place.tenant);
         let asker = Asker { local_models_only, own_keys: &own_keys, sticky };
         let plan = self.routed(|world| routing::plan(request, world, asker))?;
         if let Some(tier) = plan.remember {
             self.sticky.store(place, sticky, tier).await;
         }
         Ok(plan)
+    }
+
+    /// Whether nothing outside this machine may be asked for this tenant.
+    fn local_models_only(&self, tenant: TenantId) -> bool {
+        let tenants = self.catalogs.tenants.entries();
+        tenants.values().any(|known| known.id == tenant && known.local_models_only)
     }
 
     /// What is known of a provider's model.
@@ -189,9 +190,13 @@ impl Providers {
         self.routed(routing::default_choice)
     }
 
-    /// `provider/model` that makes vectors when nobody says which one.
-    pub(crate) fn embedder(&self) -> Option<String> {
-        first_embedder(&self.offers(&self.entries()))
+    /// `provider/model` that makes vectors for a tenant when nobody says which one.
+    pub(crate) fn embedder(&self, tenant: TenantId) -> Option<String> {
+        let mut offers = self.offers(&self.entries());
+        if self.local_models_only(tenant) {
+            offers.retain(|offer| offer.local);
+        }
+        first_embedder(&offers)
     }
 
     pub(crate) fn wallet(&self) -> &Wallet {

@@ -20,7 +20,7 @@ fn any_model_is_the_first_one_whose_name_says_that_it_embeds() {
         models: models.iter().map(|model| (*model).to_owned()).collect(),
         vendor: provider.to_owned(),
         available,
-        reachable: true,
+        reachable: available,
         only_these: false,
         demo: false,
         local: false,
