@@ -124,7 +124,10 @@ impl UsageRecord {
             operation: Operation::Embeddings,
             outcome,
             model: &response.model,
-            was_asked: outcome == Outcome::Completed || response.cost.is_some(),
+            // A failed call names no attempts; a key or a cost is the sign of one.
+            was_asked: outcome == Outcome::Completed
+                || response.cost.is_some()
+                || response.key.is_some(),
             key: response.key,
             usage,
             cost: response.cost.as_ref(),
