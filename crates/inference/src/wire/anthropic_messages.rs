@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::rig::{self, Notice, Protocol};
-use super::{Codec, Opened, Question, failure, headers_with_key, reported};
+use super::{Codec, Opened, Question, embeddings, failure, headers_with_key, reported};
 use crate::call::{Call, CallError, Class, EmbedCall, Embedding};
 
 /// Version of the API that all we send and read belongs to.
@@ -54,7 +54,7 @@ impl Codec for AnthropicMessages {
     }
 
     fn embedded(&self, call: EmbedCall<'_>, _body: &[u8]) -> Result<Embedding, CallError> {
-        self.embed(call).and(Err(super::embeddings::unreadable()))
+        self.embed(call).and_then(|_| Err(embeddings::unreadable()))
     }
 }
 

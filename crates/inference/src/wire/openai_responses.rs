@@ -215,7 +215,7 @@ fn cache_key(call: Call<'_>) -> String {
     };
     let (system, first) = (begin(Role::System), begin(Role::User));
     let parts = [&call.credential.id, &system.unwrap_or_default(), &first.unwrap_or_default()];
-    let mut key = sha256_hex_of(&parts.map(|part| part.as_bytes()));
+    let mut key = sha256_hex_of(&parts.map(String::as_bytes));
     key.truncate(CACHE_KEY);
     key
 }

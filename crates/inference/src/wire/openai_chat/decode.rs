@@ -136,7 +136,7 @@ impl Decoder for Answer {
             Err(_) if self.finish.is_some() => return Ok(Progress::Over),
             Err(_) => return Err(self.charged(failure::unreadable())),
         };
-        self.id = self.id.take().or(chunk.id.filter(|id| !id.is_empty()));
+        self.id = self.id.take().or_else(|| chunk.id.filter(|id| !id.is_empty()));
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return if self.finish.is_some() {
                 Ok(Progress::Over)
