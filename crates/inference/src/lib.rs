@@ -28,6 +28,7 @@ mod files;
 mod fit;
 mod flights;
 mod http;
+mod inspect;
 mod limits;
 mod live;
 mod models;
@@ -43,6 +44,7 @@ use secrecy::SecretString;
 
 pub use config::Config;
 pub use error::Error;
+pub use inspect::{Answer, KeyStatus, ProviderStatus, inspect};
 pub use models::{ModelSettings, PriceSettings};
 pub use routing::{
     Case, CaseError, Figures, OnMissing, PolicyName, Problem, RouteSettings, Tier, check_settings,

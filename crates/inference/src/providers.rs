@@ -244,23 +244,30 @@ impl Providers {
             let before = std::mem::take(entries);
             entries.extend(settings.iter().filter_map(|(name, settings)| {
                 let same = before.get(name).filter(|entry| entry.settings == *settings);
-                Some((name.clone(), same.cloned().or_else(|| self.build(name, settings))?))
+                Some((
+                    name.clone(),
+                    same.cloned().or_else(|| Self::build(&self.clients, name, settings))?,
+                ))
             }));
         });
     }
 
-    fn build(&self, name: &str, settings: &ProviderSettings) -> Option<Entry> {
+    /// A provider by its settings; `None`, with a word in the log, where these cannot be used.
+    pub(crate) fn build(
+        clients: &Clients,
+        name: &str,
+        settings: &ProviderSettings,
+    ) -> Option<Entry> {
         let provider: Arc<dyn Provider> = match settings {
             ProviderSettings::Demo(_) => Arc::new(Demo),
             ProviderSettings::OpenaiChat(endpoint)
             | ProviderSettings::OpenaiResponses(endpoint)
             | ProviderSettings::AnthropicMessages(endpoint)
             | ProviderSettings::Gemini(endpoint) => match endpoint.address() {
-                Ok(address) => Arc::new(HttpProvider::new(
-                    self.clients.clone(),
-                    wire::codec(settings, &address),
-                    &address,
-                )),
+                Ok(address) => {
+                    let codec = wire::codec(settings, &address);
+                    Arc::new(HttpProvider::new(clients.clone(), codec, &address))
+                }
                 Err(reason) => {
                     tracing::error!(
                         provider = name,

@@ -95,6 +95,18 @@ impl Patience {
 }
 
 impl ProviderSettings {
+    /// The protocol, as in the settings.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::OpenaiChat(_) => "openai-chat",
+            Self::OpenaiResponses(_) => "openai-responses",
+            Self::AnthropicMessages(_) => "anthropic-messages",
+            Self::Gemini(_) => "gemini",
+            Self::Demo(_) => "demo",
+        }
+    }
+
     /// Where it is reached, for those that are reached.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {

@@ -90,6 +90,9 @@ enum Command {
     Models,
     /// What model calls used and cost
     Usage(commands::usage::Options),
+    /// Model providers, and how questions are routed to them
+    #[command(subcommand)]
+    Providers(commands::providers::Command),
     /// Settings in force, each with its source
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -123,6 +126,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Tools => commands::lists::tools(&settings, json).await,
         Command::Models => commands::lists::models(&settings, json).await,
         Command::Usage(options) => commands::usage::run(&settings, options, json).await,
+        Command::Providers(command) => commands::providers::run(&settings, command, json).await,
         Command::Config(ConfigCommand::Show) => commands::config::run(&settings, json),
         Command::Doctor => commands::doctor::run(&settings, json).await,
     }

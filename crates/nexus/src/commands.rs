@@ -8,6 +8,7 @@ pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 pub(crate) mod lists;
+pub(crate) mod providers;
 pub(crate) mod replay;
 pub(crate) mod schema;
 pub(crate) mod tail;

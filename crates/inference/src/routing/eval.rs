@@ -17,7 +17,8 @@ use super::settings::{RouteSettings, Routes};
 #[serde(deny_unknown_fields)]
 pub struct Case {
     pub text: String,
-    /// ISO 639-1.
+    /// ISO 639-1; empty where nobody said.
+    #[serde(default)]
     pub lang: String,
     pub needs_web: bool,
     pub tier: Tier,

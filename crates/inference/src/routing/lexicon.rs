@@ -128,7 +128,6 @@ pub(super) const MAKING: &[&str] = &[
     "compose",
     "generate",
     "plan",
-    "give me a",
     "rewrite this",
     "refactor*",
     "turn these",

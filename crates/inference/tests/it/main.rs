@@ -10,6 +10,7 @@ mod answers;
 mod failover;
 mod failures;
 mod faults;
+mod inspect;
 mod keys;
 mod raw;
 mod routes;
