@@ -113,11 +113,10 @@ fn meaning(code: &str) -> (StatusCode, &str) {
         // OpenAI's own name, which clients look for.
         "context_length" => (StatusCode::BAD_REQUEST, "context_length_exceeded"),
         "content_filter" => (StatusCode::BAD_REQUEST, "content_filter"),
-        "invalid"
-        | "invalid_input"
+        "invalid_input"
         | "dimensions_not_taken"
         | "vectors_too_large"
-        | "unfit"
+        | "model_unfit"
         | "image_too_large"
         | "not_an_image"
         | "attachment_gone" => (StatusCode::BAD_REQUEST, code),

@@ -193,8 +193,12 @@ fn mentioned_ids(message: &Map<String, Value>) -> Vec<i64> {
 fn files(message: &Map<String, Value>) -> Option<Vec<Incoming>> {
     let mut files = Vec::new();
     if let Some(sizes) = message.get("photo") {
-        // The largest; Telegram lists them in order, which is not promised.
-        let size = |photo: &&Value| photo.get("width").and_then(Value::as_i64);
+        // The largest that models take; Telegram lists them in order, which is not promised.
+        let is_seen = |photo: &&Value| {
+            let bytes = photo.get("file_size").and_then(Value::as_u64);
+            bytes.is_none_or(|bytes| bytes <= nexus_blobs::MAX_IMAGE_BYTES as u64)
+        };
+        let size = |photo: &&Value| (is_seen(photo), photo.get("width").and_then(Value::as_i64));
         let sizes = sizes.as_array()?;
         if let Some(largest) = sizes.iter().max_by_key(size) {
             files.push(file(largest, AttachmentKind::Photo)?);
@@ -274,6 +278,11 @@ mod tests {
             { "file_id": "m", "width": 320 } ] });
         let photo = message(photo).unwrap();
         assert_eq!((photo.text.as_str(), photo.files[0].file_id.as_str()), ("look", "l"));
+        let large = json!({ "chat": { "id": 1 }, "from": { "id": 2 }, "photo": [
+            { "file_id": "s", "width": 90, "file_size": 7 },
+            { "file_id": "m", "width": 1280, "file_size": 5_242_880 },
+            { "file_id": "l", "width": 9000, "file_size": 5_242_881 } ] });
+        assert_eq!(message(large).unwrap().files[0].file_id, "m", "no model takes the largest");
         let sticker = json!({ "chat": { "id": 1 }, "from": { "id": 2 }, "sticker": {} });
         assert_eq!(message(sticker).unwrap().kind, Kind::Foreign);
         let joined = json!({ "chat": { "id": 1 }, "from": { "id": 2 }, "new_chat_members": [] });

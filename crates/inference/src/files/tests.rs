@@ -2,6 +2,8 @@ use bytes::Bytes;
 use nexus_contracts::{AttemptLimits, LOCAL_TENANT, Sampling};
 
 use super::*;
+use crate::fit::{Unfit, fit};
+use crate::models::Facts;
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
 
@@ -53,7 +55,7 @@ fn image(media_type: &str, bytes: &[u8]) -> Option<Content> {
 }
 
 #[tokio::test]
-async fn eight_formats_are_shown_as_what_their_bytes_are() {
+async fn eight_formats_are_shown_as_what_their_bytes_are_to_models_that_see() {
     const SVG: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
     let world = World::new();
     let jpeg: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF";
@@ -69,8 +71,16 @@ async fn eight_formats_are_shown_as_what_their_bytes_are() {
     ] {
         // Nobody's word counts: each of them says that it is a GIF, and one is right.
         let file = world.put(name, "image/gif", bytes).await;
-        let files = world.load(vec![with(&[&file])]).await.unwrap();
+        let request = request(vec![with(&[&file])]);
+        let files = load(&world.blobs, LOCAL_TENANT, &request).await.unwrap();
         assert_eq!(files.content(&file), shown.as_ref(), "{name}");
+        // To a model that does not see, an image is an error; the rest it reads, or is told of.
+        for sees in [true, false] {
+            let facts = Facts { takes_images: Some(sees), ..Facts::default() };
+            let unseen = !sees && matches!(shown, Some(Content::Image { .. }));
+            let unfit = unseen.then_some(Unfit::Images);
+            assert_eq!(fit(&request, &files, &facts).err(), unfit, "{name} {sees}");
+        }
     }
 }
 

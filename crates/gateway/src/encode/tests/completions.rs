@@ -147,7 +147,7 @@ async fn failed_model_calls_have_the_status_that_tells_what_to_do() {
         ("rate_limited", None, 429, "rate_limited", None),
         ("provider_context_length", None, 400, "context_length_exceeded", None),
         ("provider_content_filter", None, 400, "content_filter", None),
-        ("provider_invalid", None, 400, "provider_invalid", None),
+        ("model_unfit", None, 400, "model_unfit", None),
         ("not_an_image", None, 400, "not_an_image", None),
         ("image_too_large", None, 400, "image_too_large", None),
         ("provider_timeout", None, 504, "provider_timeout", None),
@@ -156,6 +156,7 @@ async fn failed_model_calls_have_the_status_that_tells_what_to_do() {
         ("provider_overloaded", Some(9_000), 502, "provider_overloaded", Some("9")),
         ("provider_transport", None, 502, "provider_transport", None),
         ("provider_auth", None, 502, "provider_auth", None),
+        ("provider_invalid", None, 502, "provider_invalid", None),
         ("unknown_model", None, 404, "unknown_model", None),
     ] {
         let mut failed = encoder(&[]);
