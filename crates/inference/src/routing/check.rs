@@ -36,8 +36,7 @@ pub fn check_settings(
         problems.extend(reasons.into_iter().map(|reason| Problem { key: key.clone(), reason }));
     };
     for (name, provider) in providers {
-        let address = provider.endpoint().and_then(|endpoint| endpoint.address().err());
-        report("provider", name, address.into_iter().collect());
+        report("provider", name, provider.fault().into_iter().map(|(_, reason)| reason).collect());
     }
     for (name, route) in routes {
         report("route", name, of_route(name, route, providers));

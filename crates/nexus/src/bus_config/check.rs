@@ -8,7 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use nexus_contracts::{AgentDefinition, Tenant};
-use nexus_inference::{Endpoint, ProviderSettings};
+use nexus_inference::{Endpoint, ModelSettings, ProviderSettings, RouteSettings, check_settings};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -123,7 +123,22 @@ fn between(entries: &BTreeMap<String, Entry<'_>>) -> Vec<Problem> {
             problems.push(entry.problem(Fault::at("id", reason)));
         }
     }
+    let faults =
+        check_settings(&all(entries, "provider"), &all(entries, "route"), &all(entries, "model"));
+    let faults = faults.into_iter().filter_map(|problem| {
+        Some(entries.get(&problem.key)?.problem(Fault::whole(problem.reason)))
+    });
+    problems.extend(faults);
     problems
+}
+
+/// All entries of a kind, by name.
+fn all<T: DeserializeOwned>(
+    entries: &BTreeMap<String, Entry<'_>>,
+    kind: &str,
+) -> BTreeMap<String, T> {
+    let entries = entries.values().filter(|entry| entry.kind == kind);
+    entries.filter_map(|entry| Some((entry.name.clone(), read(&entry.value).ok()?))).collect()
 }
 
 /// The entries of a file; one that cannot be read is an error with its line.
@@ -185,8 +200,8 @@ fn of_entry(kind: &str, name: &str, value: &Value) -> Result<(), Fault> {
         "provider" => provider(value),
         "osc" => fault(nexus_tools::osc::fault_of_target(value)),
         "osc-profile" => fault(nexus_tools::osc::fault_of_profile(value)),
-        // Models and routes: read with the providers that they name.
-        _ => Ok(()),
+        "model" => read::<ModelSettings>(value).map(drop),
+        _ => read::<RouteSettings>(value).map(drop),
     }
 }
 

@@ -151,3 +151,27 @@ fn two_tenants_cannot_be_the_same() {
     let found: Vec<String> = problems(files.into_iter()).iter().map(ToString::to_string).collect();
     begins(&found, &["tenants/b.toml:2: tenant.b: tenant.a has this id too"]);
 }
+
+#[test]
+fn routes_and_models_are_judged_with_the_providers_they_name() {
+    let providers = "[a]\nkind = \"demo\"\nmodels = [\"x\"]\n";
+    let routes = "[good]\nchain = [\"a/x\"]\n\n[bad]\nchain = [\"a/x\", \"nobody/x\"]\n";
+    let models = "[m]\nname = \"a/x\"\ncontext_tokens = 0\n";
+    let files = [("models.toml", models), ("providers.toml", providers), ("routes.toml", routes)];
+    let found: Vec<String> = problems(files.into_iter()).iter().map(ToString::to_string).collect();
+    begins(
+        &found,
+        &[
+            "models.toml:1: model.m: ",
+            "routes.toml:4: route.bad: \"nobody/x\" names no provider; there are a.",
+        ],
+    );
+    begins(
+        &wrong("routes.toml", "[r]\nchian = [\"a\"]\n"),
+        &["routes.toml:2: route.r: unknown field `chian`"],
+    );
+    begins(
+        &wrong("models.toml", "[m]\nname = \"a/x\"\n[[m.prices]]\nfrom = 2026\n"),
+        &["models.toml:4: model.m: invalid type: integer `2026`, expected"],
+    );
+}
