@@ -65,8 +65,9 @@ async fn use_keys(nexus: &Nexus) {
 
 #[tokio::test]
 async fn no_key_is_in_any_stream_table_file_or_log_line() {
-    // A provider that refuses the connection, so that the key is used and its failure is told.
-    let openai = "kind = \"openai-chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key_env = \"OPENAI_API_KEY\"\nmodels = [\"gpt\"]\n";
+    // A provider that refuses the connection, so that the key is used and its failure is told; with
+    // the models that routes name.
+    let openai = "kind = \"openai-chat\"\nbase_url = \"http://127.0.0.1:1/v1\"\napi_key_env = \"OPENAI_API_KEY\"\nmodels = [\"gpt\", \"gpt-5.6\", \"gpt-5.6-luna\", \"gpt-6.1-sol\"]\n";
     let options = Options::default()
         .file("providers/openai.toml", openai)
         .env("OPENAI_API_KEY", CANARY)
