@@ -96,7 +96,7 @@ impl KeyOwner {
     }
 }
 
-/// One request to one provider.
+/// One request to one provider, or why one was not made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// Counts over all deliveries of the call, from 1; as in the chunks.
@@ -106,7 +106,8 @@ pub struct Attempt {
     /// Which of several samples it is for, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<u32>,
-    /// Class of its failure, for example `overloaded`; `None` when it answered.
+    /// Class of its failure, for example `overloaded`; `None` when it answered. `lost` with a
+    /// killed worker; not made: `breaker_open`, `resting`, `unfit`, `no_key`, `over_budget`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

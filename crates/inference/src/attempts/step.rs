@@ -57,10 +57,14 @@ impl Progress<'_> {
         self.blame
     }
 
-    /// What a provider said says more than why one was not asked; of equals the first counts.
+    /// What a provider said says more than why one was not asked; of equals the first counts, of
+    /// those that are left alone the one that is tried again first.
     fn blame(&mut self, at: usize, cause: Cause) {
         let replace = match &self.blame {
             None => true,
+            Some((_, Cause::Open { again: known })) if matches!(cause, Cause::Open { .. }) => {
+                matches!(cause, Cause::Open { again } if again < *known)
+            }
             Some((of, known)) => {
                 let (known, new) = (known.was_asked(), cause.was_asked());
                 (new && !known) || (new == known && *of == at)

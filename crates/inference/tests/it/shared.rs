@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexus_bench::mockllm::Options;
-use nexus_bus::Bucket;
+use nexus_bus::{Bucket, Records, Shelf};
 use nexus_contracts::{InferenceRequest, Message, Role};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::{Screen, World, failure, now, request, text};
+use crate::world::{Screen, World, failure, now, request, text, within};
 
 /// A key that may be used twenty times a minute, two hundred calls, two workers.
 #[tokio::test]
@@ -46,6 +46,23 @@ async fn limit_holds_over_all_workers_and_nothing_is_lost() {
         assert_eq!((text(&response), response.model.as_str()), ("DONE hi", "spare/mock-spare"));
     }
     assert_eq!(world.mock.stats().chat, 40);
+}
+
+#[tokio::test]
+async fn key_rests_that_another_worker_was_told_is_limited() {
+    let world = World::start().await;
+    let told: Records<Value> = Records::open(&world.bus, Shelf::Limits).await.unwrap();
+    let until = now().plus_millis(2500);
+    let limited = json!({ "id": "operator.mock", "until": until });
+    told.put("rest._b3BlcmF0b3IubW9jaw", &limited).await.unwrap();
+    // Who heard of it waits until then.
+    let waited = within("a call that waits", async || {
+        let response = world.asked("mock/mock-plain", "hi").await;
+        (response.duration_ms > 500).then_some(response)
+    });
+    let waited = waited.await;
+    assert_eq!((text(&waited), waited.attempts.len()), ("DONE hi", 1));
+    assert!(now() >= until, "it was asked before its time: {waited:?}");
 }
 
 #[tokio::test]

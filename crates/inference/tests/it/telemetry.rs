@@ -74,6 +74,7 @@ async fn attempt_has_a_span_by_the_conventions_and_without_content() {
     let mut span = span.clone();
     assert!(span.remove("gen_ai.response.time_to_first_chunk").is_some());
     assert!(span.remove("server.port").is_some());
+    assert_eq!(span.remove("gen_ai.response.id"), response.attempts[0].provider_request_id);
     let tokens = [usage.input_tokens.to_string(), usage.output_tokens.to_string()];
     let expected = [
         ("otel.name", "chat mock-plain"),
