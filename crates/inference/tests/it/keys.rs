@@ -302,3 +302,43 @@ async fn without_its_database_nobody_gets_the_operators_key_by_accident() {
     assert_eq!(place.mock.stats().chat, before);
     place.stop().await;
 }
+
+#[tokio::test]
+async fn a_key_goes_to_its_owners_address_if_that_may_be_asked() {
+    let mut place = Place::start().await;
+    let options = Options { api_key: Some(DEAD.to_owned()), ..Options::default() };
+    let own = MockLlm::start(options).unwrap();
+    let guard = Guard::with_places([own.address().to_string()]);
+    place.work(guard.clone()).await;
+    let vault = place.vault(guard).await;
+    let (bus, stop) = (place.bus.clone(), place.stop.clone());
+    let keys = ProviderKeys::open(&bus, vault, now, stop.clone()).await.unwrap();
+    let (ada, address) = (Owner::user(GUESTS, "ada"), own.url());
+    let new =
+        || NewKey { secret: DEAD.to_owned().into(), base_url: Some(&address), untested: false };
+
+    // Only this person's server knows the key, and only it is asked.
+    let added = keys.add(&ada, "paid", new()).await.unwrap();
+    assert_eq!(added.key.base_url.as_deref(), Some(address.as_str()));
+    let response = place.asked(GUESTS, "ada", "paid/mock-plain").await;
+    assert_eq!(whose(&response), Ok(Some(KeyOwner::User)));
+    assert_eq!((own.stats().chat, place.mock.stats().chat), (1, 0));
+    place.stop.cancel();
+    for worker in place.workers.drain(..) {
+        worker.await.unwrap().unwrap();
+    }
+
+    // A worker of the product: this machine is no place to send keys to.
+    place.stop = CancellationToken::new();
+    place.work(Guard::default()).await;
+    let response = place.asked(GUESTS, "ada", "paid/mock-plain").await;
+    let (code, message) = failure(&response);
+    assert_eq!(code, "provider_invalid");
+    assert!(message.contains("127.0.0.1 is no https address"), "{message}");
+    let strict = place.vault(Guard::default()).await;
+    let keys = ProviderKeys::open(&bus, strict, now, place.stop.clone()).await.unwrap();
+    let refused = keys.add(&ada, "paid", new()).await.unwrap_err();
+    assert!(matches!(refused, KeyRefused::Address(_)), "{refused}");
+    assert_eq!((own.stats().chat, place.mock.stats().chat), (1, 0));
+    place.stop().await;
+}
