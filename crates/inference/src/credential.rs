@@ -118,6 +118,12 @@ impl Wallet {
         found.map(|credential| usable(vault, &credential)).transpose()
     }
 
+    /// Whether a provider wants a key, and the operator's does not open it for this tenant.
+    pub(crate) fn is_closed(&self, tenant: TenantId, provider: &str, endpoint: &Endpoint) -> bool {
+        endpoint.api_key_env.is_some()
+            && (!self.may_use_operators(tenant) || self.operators(provider, endpoint).is_err())
+    }
+
     fn may_use_operators(&self, tenant: TenantId) -> bool {
         let tenants = self.tenants.entries();
         tenants.values().any(|known| known.id == tenant && known.allow_operator_llm)

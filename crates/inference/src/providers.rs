@@ -140,17 +140,17 @@ impl Providers {
     ) -> Result<Plan, Refusal> {
         let auto = routing::is_auto(&request.model, self.preference());
         let sticky = if auto { self.sticky.load(place).await } else { None };
-        let keyless: Vec<String> = self
+        let closed: Vec<String> = self
             .entries()
             .iter()
-            .filter_map(|(name, entry)| {
-                let lacks_key = entry.operators_key(name, &self.wallet).is_err();
-                lacks_key.then(|| name.clone())
+            .filter(|(name, entry)| {
+                entry.endpoint().is_some_and(|at| self.wallet.is_closed(place.tenant, name, at))
             })
+            .map(|(name, _)| name.clone())
             .collect();
-        let own_keys = self.wallet.own_keys(place, &keyless).await;
+        let own_keys = self.wallet.own_keys(place, &closed).await;
         let local_models_only = self.local_models_only(place.tenant);
-        let asker = Asker { local_models_only, own_keys: &own_keys, sticky };
+        let asker = Asker { local_models_only, closed: &closed, own_keys: &own_keys, sticky };
         let plan = self.routed(|world| routing::plan(request, world, asker))?;
         if let Some(tier) = plan.remember {
             self.sticky.store(place, sticky, tier).await;

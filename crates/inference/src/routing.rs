@@ -80,7 +80,9 @@ pub(crate) struct World<'a> {
 pub(crate) struct Asker<'a> {
     /// Nothing outside this machine is planned.
     pub(crate) local_models_only: bool,
-    /// Providers for which they or their tenant have a key of their own.
+    /// Providers that want a key and that the operator's does not open for them.
+    pub(crate) closed: &'a [String],
+    /// Those of them for which they or their tenant have a key of their own.
     pub(crate) own_keys: &'a [String],
     /// What their conversation remembers.
     pub(crate) sticky: Option<Tier>,
@@ -93,8 +95,14 @@ pub(crate) fn plan(
     asker: Asker<'_>,
 ) -> Result<Plan, Refusal> {
     let allowed = |offer: &&Offer| offer.local || !asker.local_models_only;
+    let open = |offer: &Offer| {
+        (offer.available && !asker.closed.contains(&offer.provider))
+            || (offer.reachable && asker.own_keys.contains(&offer.provider))
+    };
+    // Who could only be sent to the demo is better told that a key is missing.
+    let served = world.offers.iter().filter(allowed).any(|offer| !offer.demo && open(offer));
     let usable = |offer: &Offer| Offer {
-        available: offer.available || (offer.reachable && asker.own_keys.contains(&offer.provider)),
+        available: open(offer) || (offer.available && !served),
         ..offer.clone()
     };
     let offers: Vec<Offer> = world.offers.iter().filter(allowed).map(usable).collect();

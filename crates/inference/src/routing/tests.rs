@@ -125,6 +125,26 @@ fn alias_is_a_chain_of_what_can_be_asked_each_once() {
 }
 
 #[test]
+fn who_may_not_use_the_operators_keys_is_sent_where_no_such_key_is_needed() {
+    let closed = ["openai", "anthropic", "perplexity", "groq"].map(str::to_owned).to_vec();
+    let asker = Asker { closed: closed.leak(), ..Asker::default() };
+    let guest = Setting { asker, ..Setting::default() };
+    assert_eq!(guest.targets("default"), ["ollama/qwen3"]);
+    assert_eq!(guest.targets("easy"), ["ollama/qwen3"]);
+    // Named, it is planned all the same: who asks for it reads that a key is missing.
+    assert_eq!(guest.targets("openai/gpt-5.6")[0], "openai/gpt-5.6");
+    let own_keys = vec!["anthropic".to_owned()].leak();
+    let guest = Setting { asker: Asker { own_keys, ..asker }, ..guest };
+    assert_eq!(guest.targets("smart"), ["anthropic/claude-opus-5-5"]);
+
+    // The demo is no answer to a missing key.
+    let demo = Offer { demo: true, ..offer("demo", &["demo"], true) };
+    let offers = vec![offer("openai", &["gpt-5.6"], true), demo];
+    let poor = Setting { offers, asker, ..Setting::default() };
+    assert_eq!(poor.targets("default")[0], "openai/gpt-5.6");
+}
+
+#[test]
 fn default_has_no_fallback_but_the_chain_that_is_written() {
     let first = Setting::default().targets("default");
     assert_eq!(first, ["openai/gpt-5.6", "anthropic/claude-opus-5-5"], "its own fallbacks");
