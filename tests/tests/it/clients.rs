@@ -16,7 +16,7 @@ use crate::doors::doors;
 use crate::support::{shared, succeeded};
 
 /// Runs a script of `tests/clients/` with the packages of `tests/requirements.txt`.
-async fn python(script: &str, arguments: &[&str]) {
+pub(crate) async fn python(script: &str, arguments: &[&str]) {
     let python: PathBuf = repository().join(".venv/bin/python");
     assert!(python.exists(), "{} is missing; scripts/test makes it", python.display());
     let mut command = tokio::process::Command::new(python);
@@ -28,7 +28,7 @@ async fn python(script: &str, arguments: &[&str]) {
 }
 
 /// Runs a script of `tests/clients-js/` with the packages of its lock file.
-async fn javascript(script: &str, arguments: &[&str]) {
+pub(crate) async fn javascript(script: &str, arguments: &[&str]) {
     let folder = repository().join("tests/clients-js");
     assert!(
         folder.join("node_modules").exists(),

@@ -14,6 +14,7 @@ mod chat;
 mod clients;
 mod devices;
 mod doors;
+mod embeddings;
 mod games;
 mod operations;
 mod ordering;
