@@ -90,7 +90,7 @@ impl Embedder {
         check(&request.inputs).map_err(|message| InferenceError::new("invalid_input", message))?;
         let providers = self.0.providers();
         let name = if ANY.contains(&request.model.as_str()) {
-            providers.embedder(event.metadata.tenant).ok_or_else(|| {
+            providers.embedder(&event.metadata).await.ok_or_else(|| {
                 let message = "No provider that can be reached has a model that makes vectors. Name one as provider/model, or start Ollama with nomic-embed-text.";
                 InferenceError::new("unknown_model", message)
             })?

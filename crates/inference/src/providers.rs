@@ -10,32 +10,27 @@ use nexus_contracts::{InferenceRequest, Metadata, Tenant, TenantId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{CallError, Class, Provider};
+use crate::call::{Class, Provider};
 use crate::choice::{Choice, Offer, Preference, available};
 use crate::config::Config;
-use crate::credential::{Credential, Wallet};
+use crate::credential::Wallet;
 use crate::demo::Demo;
 use crate::embed::first_embedder;
 use crate::http::{Clients, HttpProvider};
 use crate::models::{Facts, ModelSettings, Models};
 use crate::routing::{self, Asker, Plan, Refusal, RouteSettings, Sticky, World};
-use crate::settings::{Endpoint, Patience, ProviderSettings};
+use crate::settings::ProviderSettings;
 use crate::{Error, http, wire};
+
+mod entry;
+
+pub(crate) use entry::Entry;
 
 /// Setting with the models that can be asked, for whoever shows a choice.
 const MODEL_LIST: &str = "model.list";
 
 /// Pause between a reason to look at the providers and the look.
 const SETTLE: Duration = Duration::from_millis(200);
-
-/// One provider.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    settings: ProviderSettings,
-    pub(crate) provider: Arc<dyn Provider>,
-    /// What it said it has; `None` while it does not answer.
-    found: Option<Vec<String>>,
-}
 
 /// The settings on the bus, live.
 #[derive(Clone)]
@@ -140,14 +135,7 @@ impl Providers {
     ) -> Result<Plan, Refusal> {
         let auto = routing::is_auto(&request.model, self.preference());
         let sticky = if auto { self.sticky.load(place).await } else { None };
-        let closed: Vec<String> = self
-            .entries()
-            .iter()
-            .filter(|(name, entry)| {
-                entry.endpoint().is_some_and(|at| self.wallet.is_closed(place.tenant, name, at))
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
+        let closed = self.closed(place);
         let own_keys = self.wallet.own_keys(place, &closed).await;
         let local_models_only = self.local_models_only(place.tenant);
         let asker = Asker { local_models_only, closed: &closed, own_keys: &own_keys, sticky };
@@ -190,13 +178,25 @@ impl Providers {
         self.routed(routing::default_choice)
     }
 
-    /// `provider/model` that makes vectors for a tenant when nobody says which one.
-    pub(crate) fn embedder(&self, tenant: TenantId) -> Option<String> {
+    /// `provider/model` that makes vectors for whoever speaks here, when nobody says which one.
+    pub(crate) async fn embedder(&self, place: &Metadata) -> Option<String> {
+        let own_keys = self.wallet.own_keys(place, &self.closed(place)).await;
         let mut offers = self.offers(&self.entries());
-        if self.local_models_only(tenant) {
-            offers.retain(|offer| offer.local);
+        let everywhere = !self.local_models_only(place.tenant);
+        offers.retain(|offer| everywhere || offer.local);
+        for offer in &mut offers {
+            offer.available |= offer.reachable && own_keys.contains(&offer.provider);
         }
         first_embedder(&offers)
+    }
+
+    /// Providers that whoever speaks here can ask with a key of their own only.
+    fn closed(&self, place: &Metadata) -> Vec<String> {
+        let entries = self.entries();
+        let closed = |(name, entry): &(&String, &Entry)| {
+            entry.endpoint().is_some_and(|at| self.wallet.is_closed(place.tenant, name, at))
+        };
+        entries.iter().filter(closed).map(|(name, _)| name.clone()).collect()
     }
 
     pub(crate) fn wallet(&self) -> &Wallet {
@@ -328,81 +328,6 @@ impl Providers {
         let models = self.available();
         if let Err(error) = self.bus.put_setting(Bucket::Tools, MODEL_LIST, &models).await {
             tracing::warn!(error = %Chain(&error), "the list of models could not be published");
-        }
-    }
-}
-
-impl Entry {
-    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
-        self.settings.endpoint()
-    }
-
-    /// How long it may be silent.
-    pub(crate) fn patience(&self) -> Patience {
-        let known = self.endpoint().and_then(|endpoint| Some((endpoint, endpoint.address().ok()?)));
-        known.map_or(Patience::OF_THE_DEMO, |(endpoint, address)| endpoint.patience(&address))
-    }
-
-    /// Its name in the table of models.
-    pub(crate) fn vendor<'e>(&'e self, name: &'e str) -> &'e str {
-        self.endpoint().and_then(|endpoint| endpoint.vendor.as_deref()).unwrap_or(name)
-    }
-
-    /// Whether it lists this model.
-    pub(crate) fn offers(&self, model: &str) -> bool {
-        let own = match &self.settings {
-            ProviderSettings::OpenaiChat(endpoint)
-            | ProviderSettings::OpenaiResponses(endpoint)
-            | ProviderSettings::AnthropicMessages(endpoint)
-            | ProviderSettings::Gemini(endpoint) => &endpoint.models,
-            ProviderSettings::Demo(demo) => &demo.models,
-        };
-        own.iter().chain(self.found.iter().flatten()).any(|known| known == model)
-    }
-
-    /// Whether what it is asked stays on this machine.
-    fn is_local(&self) -> bool {
-        self.endpoint().is_none_or(Endpoint::is_local)
-    }
-
-    /// Whether nobody charges for it: on this machine, and no key to charge by.
-    fn is_free(&self) -> bool {
-        self.is_local() && self.endpoint().is_none_or(|endpoint| endpoint.api_key_env.is_none())
-    }
-
-    fn discovers(&self) -> bool {
-        self.endpoint().is_some_and(|endpoint| endpoint.discover)
-    }
-
-    fn operators_key(&self, name: &str, wallet: &Wallet) -> Result<Credential, CallError> {
-        self.endpoint()
-            .map_or_else(|| Ok(Credential::default()), |endpoint| wallet.operators(name, endpoint))
-    }
-
-    fn offer(&self, name: &str, wallet: &Wallet) -> Offer {
-        let mut models = match &self.settings {
-            ProviderSettings::OpenaiChat(endpoint)
-            | ProviderSettings::OpenaiResponses(endpoint)
-            | ProviderSettings::AnthropicMessages(endpoint)
-            | ProviderSettings::Gemini(endpoint) => endpoint.models.clone(),
-            ProviderSettings::Demo(demo) => demo.models.clone(),
-        };
-        for model in self.found.iter().flatten() {
-            if !models.contains(model) {
-                models.push(model.clone());
-            }
-        }
-        let reachable = self.found.is_some() || !self.discovers();
-        Offer {
-            provider: name.to_owned(),
-            vendor: self.vendor(name).to_owned(),
-            available: reachable && self.operators_key(name, wallet).is_ok(),
-            reachable,
-            local: self.is_local(),
-            searches_web: self.endpoint().is_some_and(|endpoint| endpoint.searches_web),
-            only_these: !self.discovers() && !models.is_empty(),
-            demo: matches!(self.settings, ProviderSettings::Demo(_)),
-            models,
         }
     }
 }
