@@ -6,6 +6,7 @@ mod origins;
 mod secrecy;
 mod stalled;
 mod tools;
+mod wishes;
 
 use nexus_bench::mockllm::{self, MockLlm};
 use nexus_testkit::process::{Nexus, Options};

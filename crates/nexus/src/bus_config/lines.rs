@@ -38,8 +38,8 @@ impl<'t> Lines<'t> {
             let Some((inner_at, inner)) = place.enter(key) else { break };
             (at, place) = (inner_at, inner);
         }
-        let named = fault.reason.split('`').nth(1).and_then(|name| place.find(name));
-        line(self.text, named.unwrap_or(at))
+        let quoted = |mark| fault.reason.split(mark).nth(1).and_then(|name| place.find(name));
+        line(self.text, quoted('`').or_else(|| quoted('"')).unwrap_or(at))
     }
 }
 
@@ -75,16 +75,22 @@ impl<'p, 't> Place<'p, 't> {
 
     /// Where a key of this name, or this text, stands in it.
     fn find(self, name: &str) -> Option<usize> {
-        let table = match self {
-            Self::Table(table) => table,
-            Self::Value(_) => return None,
-        };
-        let here = table.iter().find(|(key, value)| {
-            key.get_ref() == name
-                || matches!(value.get_ref(), DeValue::String(text) if text == name)
-        });
-        let inner = || table.iter().find_map(|(_, value)| Self::of(value.get_ref()).find(name));
-        here.map(|(key, _)| key.span().start).or_else(inner)
+        let is = |value: &DeValue<'_>| matches!(value, DeValue::String(text) if text == name);
+        match self {
+            Self::Table(table) => {
+                let here =
+                    table.iter().find(|(key, value)| key.get_ref() == name || is(value.get_ref()));
+                let inner =
+                    || table.iter().find_map(|(_, value)| Self::of(value.get_ref()).find(name));
+                here.map(|(key, _)| key.span().start).or_else(inner)
+            }
+            Self::Value(DeValue::Array(values)) => {
+                let here = values.iter().find(|value| is(value.get_ref()));
+                let inner = || values.iter().find_map(|value| Self::of(value.get_ref()).find(name));
+                here.map(|value| value.span().start).or_else(inner)
+            }
+            Self::Value(_) => None,
+        }
     }
 }
 

@@ -155,7 +155,7 @@ fn two_tenants_cannot_be_the_same() {
 #[test]
 fn routes_and_models_are_judged_with_the_providers_they_name() {
     let providers = "[a]\nkind = \"demo\"\nmodels = [\"x\"]\n";
-    let routes = "[good]\nchain = [\"a/x\"]\n\n[bad]\nchain = [\"a/x\", \"nobody/x\"]\n";
+    let routes = "[good]\nchain = [\"a/x\"]\n\n[bad]\nchain = [\n  \"a/x\",\n  \"nobody/x\",\n]\n";
     let models = "[m]\nname = \"a/x\"\ncontext_tokens = 0\n";
     let files = [("models.toml", models), ("providers.toml", providers), ("routes.toml", routes)];
     let found: Vec<String> = problems(files.into_iter()).iter().map(ToString::to_string).collect();
@@ -163,7 +163,7 @@ fn routes_and_models_are_judged_with_the_providers_they_name() {
         &found,
         &[
             "models.toml:1: model.m: ",
-            "routes.toml:4: route.bad: \"nobody/x\" names no provider; there are a.",
+            "routes.toml:7: route.bad: \"nobody/x\" names no provider; there are a.",
         ],
     );
     begins(
