@@ -84,6 +84,10 @@ fn items(protocol: &str) -> Vec<Value> {
 
 /// Files, a round of tools with a native turn, and one of another model.
 fn conversation(protocol: &str, provider_id: Option<&str>) -> Vec<Message> {
+    conversation_with(protocol, model_of(protocol), provider_id)
+}
+
+fn conversation_with(protocol: &str, model: &str, provider_id: Option<&str>) -> Vec<Message> {
     let said = Part::Text { text: "What do you see?".to_owned() };
     let arguments = "{\"time_zone\":\"ü\"}";
     let called = [RequestedCall {
@@ -99,7 +103,7 @@ fn conversation(protocol: &str, provider_id: Option<&str>) -> Vec<Message> {
             fingerprint: NativeTurn::fingerprint_of_answer("", &called),
         },
     };
-    let own = format!("p/{}", model_of(protocol));
+    let own = format!("p/{model}");
     vec![
         Message::text(Role::System, "Be brief."),
         Message {
@@ -203,6 +207,27 @@ fn thought_and_any_json_are_asked_for() {
         };
         let opened = open(protocol, model_of(protocol), &request, &files()).unwrap();
         assert_file(protocol, "request_thought", &sent(&opened.question));
+    }
+}
+
+/// Models that bind their thoughts to tools and instructions, and those that nobody knows yet.
+#[test]
+fn thoughts_go_back_to_any_model_that_had_them() {
+    for (protocol, model, signature) in [
+        ("anthropic-messages", "claude-opus-5-5", "EqQBCgIYAhIM"),
+        ("anthropic-messages", "claude-next", "EqQBCgIYAhIM"),
+        ("openai-responses", "sonar-next", "gAAAAABo"),
+        ("gemini", "gemini-2.5-pro", "CiQBcsjafA=="),
+        ("gemini", "gemini-9-next", "CiQBcsjafA=="),
+    ] {
+        let request = InferenceRequest {
+            tools: vec![spec("clock"), spec("echo")],
+            ..request(conversation_with(protocol, model, provider_id(protocol)))
+        };
+        let opened = open(protocol, model, &request, &files()).unwrap();
+        let body = String::from_utf8(opened.question.body).unwrap();
+        assert!(body.contains(signature), "{protocol} {model}: {body}");
+        assert!(body.contains("iVBORw0KGgo="), "{protocol} {model}");
     }
 }
 
