@@ -14,6 +14,7 @@
 mod attempts;
 mod breaker;
 mod call;
+mod catalogs;
 mod check;
 mod choice;
 mod config;

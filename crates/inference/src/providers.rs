@@ -5,20 +5,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexus_bus::{Bucket, Bus, Catalog, Chain};
-use nexus_contracts::{InferenceRequest, Metadata, Tenant, TenantId};
+use nexus_bus::{Bucket, Bus, Chain};
+use nexus_contracts::{InferenceRequest, Metadata, TenantId};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::call::{Class, Provider};
+use crate::catalogs::Catalogs;
 use crate::choice::{Choice, Offer, Preference, available};
 use crate::config::Config;
 use crate::credential::Wallet;
 use crate::demo::Demo;
 use crate::embed::first_embedder;
 use crate::http::{Clients, HttpProvider};
-use crate::models::{Facts, ModelSettings, Models};
-use crate::routing::{self, Asker, Plan, Refusal, RouteSettings, Sticky, World};
+use crate::models::{Facts, Models};
+use crate::routing::{self, Asker, Plan, Refusal, Sticky, World};
 use crate::settings::ProviderSettings;
 use crate::{Error, http, wire};
 
@@ -31,31 +31,6 @@ const MODEL_LIST: &str = "model.list";
 
 /// Pause between a reason to look at the providers and the look.
 const SETTLE: Duration = Duration::from_millis(200);
-
-/// The settings on the bus, live.
-#[derive(Clone)]
-pub(crate) struct Catalogs {
-    providers: Catalog<ProviderSettings>,
-    routes: Catalog<RouteSettings>,
-    models: Catalog<ModelSettings>,
-    tenants: Catalog<Tenant>,
-}
-
-impl Catalogs {
-    /// Loads the settings, and follows them until `stop`.
-    pub(crate) async fn follow(
-        bus: &Bus,
-        stop: &CancellationToken,
-    ) -> Result<Self, nexus_bus::Error> {
-        let config = Bucket::Config;
-        Ok(Self {
-            providers: Catalog::follow(bus, config, "provider", stop.clone()).await?,
-            routes: Catalog::follow(bus, config, "route", stop.clone()).await?,
-            models: Catalog::follow(bus, config, "model", stop.clone()).await?,
-            tenants: Catalog::follow(bus, config, "tenant", stop.clone()).await?,
-        })
-    }
-}
 
 /// All providers.
 pub(crate) struct Providers {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules, lost};
 use crate::breaker::Breakers;
 use crate::call::Completion;
+use crate::catalogs::Catalogs;
 use crate::choice::Choice;
 use crate::config::Config;
 use crate::cooling::{Cooling, Shared};
@@ -24,7 +25,7 @@ use crate::files::{self, FileError};
 use crate::flights::{self, Flights, Run};
 use crate::limits::Pools;
 use crate::live::{Coalesce, live};
-use crate::providers::{Catalogs, Providers};
+use crate::providers::Providers;
 use crate::routing::Refusal;
 use crate::{Secrets, check, failure};
 
