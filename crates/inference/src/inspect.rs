@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::credential::Credential;
 use crate::http::Clients;
 use crate::providers::Providers;
-use crate::settings::ProviderSettings;
+use crate::settings::{Endpoint, ProviderSettings};
 use crate::{Error, Secrets, http};
 
 /// A provider, as far as it can be seen from here.
@@ -92,7 +92,7 @@ async fn look(
         ProviderSettings::Demo(demo) => demo.models.clone(),
         _ => endpoint.map(|endpoint| endpoint.models.clone()).unwrap_or_default(),
     };
-    let address = endpoint.map(|endpoint| endpoint.address());
+    let address = endpoint.map(Endpoint::address);
     let (place, answer) = match (address, Providers::build(clients, name, settings)) {
         (Some(Err(reason)), _) => (String::new(), Answer::Misconfigured { reason }),
         (_, None) => {
@@ -112,7 +112,7 @@ async fn look(
             (entry.provider.place().to_owned(), answer)
         }
     };
-    let local = endpoint.is_none_or(crate::Endpoint::is_local);
+    let local = endpoint.is_none_or(Endpoint::is_local);
     let (name, kind) = (name.to_owned(), settings.kind());
     ProviderStatus { name, kind, place, local, key, answer, offered }
 }

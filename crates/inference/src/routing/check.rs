@@ -12,6 +12,8 @@ use crate::settings::ProviderSettings;
 pub struct Problem {
     /// Key of the entry, for example `route.easy`.
     pub key: String,
+    /// The way to the wrong value within the entry, for example `chain`, `2`; as far as it is one.
+    pub path: Vec<String>,
     /// What is wrong and what to do, one line.
     pub reason: String,
 }
@@ -31,39 +33,60 @@ pub fn check_settings(
     models: &BTreeMap<String, ModelSettings>,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut report = |kind: &str, name: &str, reasons: Vec<String>| {
-        let key = format!("{kind}.{name}");
-        problems.extend(reasons.into_iter().map(|reason| Problem { key: key.clone(), reason }));
+    let mut report = |kind: &str, name: &str, faults: Vec<Fault>| {
+        problems.extend(faults.into_iter().map(|Fault { path, reason }| Problem {
+            key: format!("{kind}.{name}"),
+            path,
+            reason,
+        }));
     };
     for (name, provider) in providers {
-        report("provider", name, provider.fault().into_iter().map(|(_, reason)| reason).collect());
+        let fault = provider.fault().map(|(key, reason)| at(&[key], reason));
+        report("provider", name, fault.into_iter().collect());
     }
     for (name, route) in routes {
         report("route", name, of_route(name, route, providers));
     }
     for (name, model) in models {
-        let mut reasons = model.problems();
+        let whole = |reason| Fault { path: Vec::new(), reason };
+        let mut faults: Vec<Fault> = model.problems().into_iter().map(whole).collect();
         let twin = models.iter().find(|(other, same)| *other < name && same.name == model.name);
-        reasons.extend(twin.map(|(other, _)| {
-            format!("{} is described by model.{other} too; keep one of them", model.name)
+        faults.extend(twin.map(|(other, _)| {
+            at(
+                &["name"],
+                format!("{} is described by model.{other} too; keep one of them", model.name),
+            )
         }));
-        report("model", name, reasons);
+        report("model", name, faults);
     }
     let after = routes.iter().filter_map(|(name, route)| Some((name, route.after.as_ref()?)));
     for (name, after) in after {
         let twin =
             routes.iter().find(|(other, same)| *other < name && same.after.as_ref() == Some(after));
         let reason = twin.map(|(other, _)| {
-            format!("route.{other} already says what is asked after {after}; keep one of them")
+            at(
+                &["after"],
+                format!("route.{other} already says what is asked after {after}; keep one of them"),
+            )
         });
         report("route", name, reason.into_iter().collect());
     }
     problems
 }
 
+/// Something wrong within an entry.
+struct Fault {
+    path: Vec<String>,
+    reason: String,
+}
+
+fn at(path: &[&str], reason: impl Into<String>) -> Fault {
+    Fault { path: path.iter().map(|key| (*key).to_owned()).collect(), reason: reason.into() }
+}
+
 /// What a provider that serves nothing but its list offers, where the model is not in it.
-fn offered(provider: Option<&ProviderSettings>, entry: &str, model: &str) -> Option<String> {
-    let models = match provider? {
+fn offered(provider: &ProviderSettings, entry: &str, model: &str) -> Option<String> {
+    let models = match provider {
         ProviderSettings::Demo(demo) => &demo.models,
         settings => {
             let endpoint = settings.endpoint()?;
@@ -79,26 +102,17 @@ fn of_route(
     name: &str,
     route: &RouteSettings,
     providers: &BTreeMap<String, ProviderSettings>,
-) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let known = || providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    for entry in route.chain.iter().chain(&route.after) {
-        let (provider, model) = entry.split_once('/').unwrap_or((entry, "usual"));
-        if !providers.contains_key(provider) {
-            reasons.push(format!(
-                "{entry:?} names no provider; there are {}. Write provider/model, or provider alone",
-                known()
-            ));
-        } else if model.is_empty() {
-            reasons.push(format!("{entry:?} names no model after the slash"));
-        } else if let Some(offered) = offered(providers.get(provider), entry, model) {
-            reasons.push(format!(
-                "{entry:?} is not offered; models of provider.{provider} are {offered}"
-            ));
-        }
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (index, entry) in route.chain.iter().enumerate() {
+        let reason = of_target(entry, providers);
+        faults.extend(reason.map(|reason| at(&["chain", &index.to_string()], reason)));
     }
-    if route.after.as_ref().is_some_and(|after| !after.contains('/')) {
-        reasons.push("after has to name a model, as provider/model".to_owned());
+    if let Some(after) = &route.after {
+        let whole = "after has to name a model, as provider/model";
+        let reason =
+            if after.contains('/') { of_target(after, providers) } else { Some(whole.to_owned()) };
+        faults.extend(reason.map(|reason| at(&["after"], reason)));
     }
     let of_auto = [
         ("policy", route.policy.is_some()),
@@ -107,29 +121,46 @@ fn of_route(
         ("hard_from", route.hard_from.is_some()),
     ];
     for (key, _) in of_auto.into_iter().filter(|(_, set)| *set && name != "auto") {
-        reasons.push(format!("{key} belongs to the table [auto]"));
+        faults.push(at(&[key], format!("{key} belongs to the table [auto]")));
     }
     if route.on_missing.is_some() && name != "vision" {
-        reasons.push("on_missing belongs to the table [vision]".to_owned());
+        faults.push(at(&["on_missing"], "on_missing belongs to the table [vision]"));
     }
     let chains = ["web", "easy", "medium", "hard", "default", "vision", "auto"];
     if route.after.is_some() && chains.contains(&name) {
-        reasons.push(format!("[{name}] cannot have after: give these fallbacks another name"));
+        let reason = format!("[{name}] cannot have after: give these fallbacks another name");
+        faults.push(at(&["after"], reason));
     }
     if name == "auto" && !route.chain.is_empty() {
-        reasons.push(
-            "[auto] has no chain of its own: it chooses between web, easy, medium and hard"
-                .to_owned(),
-        );
+        let reason =
+            "[auto] has no chain of its own: it chooses between web, easy, medium and hard";
+        faults.push(at(&["chain"], reason));
     }
     if !matches!(name, "auto" | "vision") && route.chain.is_empty() {
-        reasons.push("chain is missing or empty: there is nothing to ask".to_owned());
+        faults.push(at(&["chain"], "chain is missing or empty: there is nothing to ask"));
     }
     let (easy, hard) = (route.easy_below.unwrap_or(0.3), route.hard_from.unwrap_or(0.7));
     if !(0.0..=1.0).contains(&easy) || !(0.0..=1.0).contains(&hard) || easy > hard {
-        reasons.push(format!(
+        let reason = format!(
             "easy_below = {easy} and hard_from = {hard} have to be between 0 and 1, the first not above the second"
-        ));
+        );
+        faults.push(at(&["easy_below"], reason));
     }
-    reasons
+    faults
+}
+
+/// What is wrong with `provider/model`, or with a provider's name alone.
+fn of_target(entry: &str, providers: &BTreeMap<String, ProviderSettings>) -> Option<String> {
+    let (provider, model) = entry.split_once('/').unwrap_or((entry, "usual"));
+    let Some(settings) = providers.get(provider) else {
+        let known = providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        return Some(format!(
+            "{entry:?} names no provider; there are {known}. Write provider/model, or provider alone"
+        ));
+    };
+    if model.is_empty() {
+        return Some(format!("{entry:?} names no model after the slash"));
+    }
+    let offered = offered(settings, entry, model)?;
+    Some(format!("{entry:?} is not offered; models of provider.{provider} are {offered}"))
 }

@@ -123,22 +123,23 @@ fn between(entries: &BTreeMap<String, Entry<'_>>) -> Vec<Problem> {
             problems.push(entry.problem(Fault::at("id", reason)));
         }
     }
-    let faults =
-        check_settings(&all(entries, "provider"), &all(entries, "route"), &all(entries, "model"));
-    let faults = faults.into_iter().filter_map(|problem| {
-        Some(entries.get(&problem.key)?.problem(Fault::whole(problem.reason)))
+    let (providers, routes, models) =
+        (all(entries, "provider"), all(entries, "route"), all::<ModelSettings>(entries, "model"));
+    let wrong = check_settings(&providers, &routes, &models).into_iter().filter_map(|wrong| {
+        let entry = entries.get(&wrong.key)?;
+        Some(entry.problem(Fault { path: wrong.path, reason: wrong.reason }))
     });
-    problems.extend(faults);
+    problems.extend(wrong);
     problems
 }
 
-/// All entries of a kind, by name.
+/// The entries of a kind, by name.
 fn all<T: DeserializeOwned>(
     entries: &BTreeMap<String, Entry<'_>>,
     kind: &str,
 ) -> BTreeMap<String, T> {
-    let entries = entries.values().filter(|entry| entry.kind == kind);
-    entries.filter_map(|entry| Some((entry.name.clone(), read(&entry.value).ok()?))).collect()
+    let of_kind = entries.values().filter(|entry| entry.kind == kind);
+    of_kind.filter_map(|entry| Some((entry.name.clone(), read(&entry.value).ok()?))).collect()
 }
 
 /// The entries of a file; one that cannot be read is an error with its line.

@@ -175,3 +175,30 @@ fn routes_and_models_are_judged_with_the_providers_they_name() {
         &["models.toml:4: model.m: invalid type: integer `2026`, expected"],
     );
 }
+
+#[test]
+fn chains_name_providers_that_there_are_and_models_that_they_offer() {
+    let providers =
+        "[openai]\nkind = \"openai-responses\"\nbase_url = \"https://h/v1\"\nmodels = [\"gpt\"]\n";
+    let routes = "[easy]\nchain = [\n  \"openai/gpt\",\n  \"gorq/llama\",\n  \"openai/gtp\",\n]\n\n[fine]\nchain = [\"openai\"]\n\n[odd]\nchain = [\"openai\"]\ntier = \"easy\"\n";
+    let models = "[a]\nname = \"openai/gpt\"\ncontext_tokens = 0\n";
+    let files = [("models.toml", models), ("providers.toml", providers), ("routes.toml", routes)];
+    let found: Vec<_> = problems(files.into_iter()).iter().map(ToString::to_string).collect();
+    begins(
+        &found,
+        &[
+            "models.toml:1: model.a: context_tokens = 0 lets nothing through",
+            "routes.toml:4: route.easy: \"gorq/llama\" names no provider; there are openai.",
+            "routes.toml:5: route.easy: \"openai/gtp\" is not offered; models of provider.openai are gpt",
+            "routes.toml:13: route.odd: tier belongs to the table [auto]",
+        ],
+    );
+    begins(
+        &wrong("routes.toml", "[easy]\nchains = [\"openai\"]\n"),
+        &["routes.toml:2: route.easy: unknown field `chains`, expected one of `chain`"],
+    );
+    begins(
+        &wrong("models.toml", "[a]\nname = \"a/b\"\n[[a.prices]]\nfrom = \"July\"\n"),
+        &["models.toml:4: model.a: "],
+    );
+}
