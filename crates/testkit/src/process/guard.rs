@@ -6,12 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// Reads process ids until its input ends, then ends those that still run the binary.
 ///
-/// The servers below them end by themselves; the folder goes once nothing writes to it.
+/// The servers below them end by themselves; the folder goes once nothing writes to it. A binary
+/// that forbids dumps shows others of its user no link to itself, but its command line.
 const SCRIPT: &str = r#"
 pids=
 while read -r pid; do pids="$pids $pid"; done
 for pid in $pids; do
-    case "$(readlink "/proc/$pid/exe")" in
+    exe=$(readlink "/proc/$pid/exe" || tr '\0' '\n' <"/proc/$pid/cmdline" | head -n 1)
+    case "$exe" in
         "$1" | "$1 (deleted)") kill -KILL "$pid" ;;
     esac
 done
