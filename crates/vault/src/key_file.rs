@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::seal::KEY_BYTES;
-use crate::vault::Fill;
+use crate::sources::Fill;
 
 /// Most bytes of a file of keys: far above a thousand rotations.
 const MAX_BYTES: u64 = 256 * 1024;

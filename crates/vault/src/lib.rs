@@ -23,6 +23,7 @@ mod provider_keys;
 mod rotation;
 mod rows;
 mod seal;
+mod sources;
 mod vault;
 
 pub use cache::REMEMBER;
@@ -35,7 +36,8 @@ pub use provider_keys::{KeyRefused, NewKey, ProviderKeys, Status, llm_service};
 pub use rotation::Swept;
 pub use rows::{Summary, TestResult};
 pub use seal::{Binding, KEY_BYTES, MasterKey, Sealed};
-pub use vault::{Credential, Fill, NewCredential, Sources, Vault, system_random};
+pub use sources::{Fill, Sources, system_random};
+pub use vault::{Credential, NewCredential, Vault};
 
 /// The migrations of the schema `vault`.
 pub const MIGRATIONS: &[nexus_store::Migration] = &[nexus_store::Migration {

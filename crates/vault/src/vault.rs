@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
 use nexus_contracts::{KeyOwner, TenantId, Timestamp};
 use nexus_egress::{Guard, Refused};
 use nexus_store::{Store, TenantTransaction};
 use ring::aead::NONCE_LEN;
-use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use crate::key_file::KeySource;
 use crate::keyring::{Keyring, Unversioned};
 use crate::owner::Owner;
 use crate::rows::{self, New, Stored, Summary, TestResult};
+use crate::sources::Sources;
 
 /// Kind of the settings that tell changes: `vault.TENANT`, and `vault.keys` for the master keys.
 const NEWS: &str = "vault";
@@ -31,25 +31,6 @@ pub(crate) const KEYS: &str = "keys";
 const TURNS: usize = 4;
 /// How often secrets that are too old are looked for.
 const PURGE: Duration = Duration::from_secs(5);
-
-/// Fills a buffer with random bytes.
-pub type Fill = fn(&mut [u8]) -> Result<(), Error>;
-
-/// Where the vault gets time and randomness from.
-#[derive(Debug, Clone, Copy)]
-pub struct Sources {
-    pub now: fn() -> Timestamp,
-    pub clock: fn() -> Instant,
-    pub fill: Fill,
-}
-
-/// The operating system's random numbers.
-///
-/// # Errors
-/// [`Error::Randomness`] when it has none.
-pub fn system_random(bytes: &mut [u8]) -> Result<(), Error> {
-    SystemRandom::new().fill(bytes).map_err(|_| Error::Randomness)
-}
 
 /// A credential, decrypted.
 #[derive(Debug, Clone)]
