@@ -10,8 +10,10 @@
 //! - `device_hello {device, tools}`: this connection is the user's device of that name
 //! - `ping`, `pong`
 //!
-//! From the server: `welcome`, `accepted`, `event`, `delta`, `reset`, `tool_call`, `approval`, `done`,
-//! `caught_up`, `device_ready`, `error`, `ping`, `pong` and, before a slow reader is cut off, `resume`.
+//! From the server: `welcome`, `accepted`, `event`, `delta`, `reasoning`, `reset`, `tool_call`, `approval`,
+//! `done`, `caught_up`, `device_ready`, `error`, `ping`, `pong` and, before a slow reader is cut off, `resume`.
+//! `reasoning {run, call, offset, text}` is what the model thinks before it speaks: live only, and after a
+//! reconnect again from offset 0 or not at all; `reset` voids it as it voids the text.
 //! An unknown type is an `error` with code `unknown_frame`; the connection stays.
 
 use std::sync::Arc;
