@@ -145,6 +145,8 @@ impl Protocol for Gemini {
     fn unknown_finish(reason: &str) -> Result<Finish, CallError> {
         match reason {
             "RECITATION" | "IMAGE_RECITATION" => Ok(Finish::ContentFilter),
+            // Google says STOP; servers that stand in for it say this (aimock 1.43).
+            "FUNCTION_CALL" => Ok(Finish::Stop),
             // A malformed call, a language it does not speak, or nothing that it tells: another
             // attempt may end well.
             other => {

@@ -21,6 +21,11 @@ fn model(protocol: Protocol) -> &'static str {
     }
 }
 
+/// Of the provider and of its agent.
+fn name(protocol: Protocol) -> String {
+    format!("aimock-{}", protocol.kind())
+}
+
 /// Starts it; its address, and what ends it when dropped.
 async fn start() -> (String, Child) {
     let folder = repository().join("tests/clients-js");
@@ -43,7 +48,7 @@ async fn another_ones_mock_is_understood_in_all_protocols_with_a_round_of_tools(
         .env("WALL_KEY", "sk-aimock")
         .env("NEXUS_INFERENCE__DEFAULT_MODEL", "demo/demo");
     for protocol in Protocol::ALL {
-        let name = protocol.kind();
+        let name = &name(protocol);
         let version = if protocol == Protocol::Gemini { "v1beta" } else { "v1" };
         let (base, model) = (format!("{url}/{version}"), model(protocol));
         options = options
@@ -56,7 +61,7 @@ async fn another_ones_mock_is_understood_in_all_protocols_with_a_round_of_tools(
     let nexus = up(options).await;
     let caller = Caller::local(&nexus);
     for protocol in Protocol::ALL {
-        let name = protocol.kind();
+        let name = name(protocol);
         let body = json!({ "text": "What is six times seven?", "agent": name });
         let run = caller.run(&body).await["run"].as_str().unwrap().to_owned();
         let events = caller.events(&run).await;

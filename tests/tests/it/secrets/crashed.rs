@@ -26,6 +26,11 @@ const WRONG: &str = "sk-wrong-2e9f4b7c1d8a6053";
 const REFUSED: &str = "sk-refused-6c0a8e3f5d1b7924";
 const MARKED: [&str; 5] = [OPERATORS, USERS, TENANTS, WRONG, REFUSED];
 
+/// Of a protocol's provider; the project's own have other names.
+fn name(protocol: Protocol) -> String {
+    format!("wall-{}", protocol.kind())
+}
+
 /// Whose key each protocol's provider is asked with.
 fn options(wall: &Wall) -> Options {
     let mut options = Options::default()
@@ -34,9 +39,9 @@ fn options(wall: &Wall) -> Options {
         .env("RUST_LOG", "debug")
         .env("RUST_BACKTRACE", "full");
     for protocol in Protocol::ALL {
-        let name = protocol.kind();
+        let (name, kind) = (name(protocol), protocol.kind());
         let provider = format!(
-            "kind = \"{name}\"\nbase_url = \"{}\"\napi_key_env = \"WALL_KEY\"\nmodels = [\"fb-ok\", \"fb-x10-wrong-key-echo\", \"fb-s08-cut-mid-stream\"]\n",
+            "kind = \"{kind}\"\nbase_url = \"{}\"\napi_key_env = \"WALL_KEY\"\nmodels = [\"fb-ok\", \"fb-x10-wrong-key-echo\", \"fb-s08-cut-mid-stream\"]\n",
             wall.url(protocol)
         );
         options = options.file(&format!("providers/{name}.toml"), provider);
@@ -70,7 +75,7 @@ async fn give_keys(caller: &Caller) -> Vec<String> {
         // No body of a key at all: the reader must not repeat it.
         (Protocol::Gemini, "user", json!({ "key": [REFUSED] }), 400),
     ] {
-        let (got, answer) = put_key(caller, protocol.kind(), scope, &body).await;
+        let (got, answer) = put_key(caller, &name(protocol), scope, &body).await;
         assert_eq!(got, status, "{protocol:?}: {answer}");
         said.push(answer);
     }
@@ -84,7 +89,7 @@ async fn ask_all(callers: &[Caller]) -> Vec<String> {
         for protocol in Protocol::ALL {
             for (agent, stream) in [("ok", true), ("ok", false), ("echo", false), ("cut", true)] {
                 let body = json!({
-                    "model": format!("{}-{agent}", protocol.kind()), "stream": stream,
+                    "model": format!("{}-{agent}", name(protocol)), "stream": stream,
                     "messages": [{ "role": "user", "content": "Tell me." }],
                 });
                 let answer = caller.post("/v1/chat/completions", &body).send().await.unwrap();
@@ -97,10 +102,12 @@ async fn ask_all(callers: &[Caller]) -> Vec<String> {
 
 /// Ends all of it by a signal that would leave a core behind.
 async fn crash(nexus: &Nexus, signal: Signal) {
-    let pid = nexus.pid();
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+    let pid = Pid::from_raw(i32::try_from(nexus.pid()).unwrap()).unwrap();
+    // Rust's own handler of SIGSEGV takes the first one as a fault that will come again.
     until("its end", async || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let _ended_already = kill_process(pid, signal);
+        let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
         (status.is_empty() || status.contains("State:\tZ")).then_some(())
     })
     .await;
