@@ -24,6 +24,8 @@ const TENANTS: &str = "sk-tenants-7a3d1c5e9b0f4826";
 const WRONG: &str = "sk-wrong-2e9f4b7c1d8a6053";
 /// Refused when it was to be kept.
 const REFUSED: &str = "sk-refused-6c0a8e3f5d1b7924";
+/// Every answer holds it: where it is found, keys would be too.
+const ANSWERED: &str = "lighthouse";
 const MARKED: [&str; 5] = [OPERATORS, USERS, TENANTS, WRONG, REFUSED];
 
 /// Of a protocol's provider; the project's own have other names.
@@ -163,11 +165,13 @@ async fn providers_keys_are_nowhere_also_after_crashes_with_cores_allowed() {
     let cores_possible = cores_are_written(control.path());
     let nexus = up(options(&wall)).await;
     let local = Caller::local(&nexus);
-    let mut found = Vec::new();
+    let (mut found, mut read) = (Vec::new(), BTreeSet::new());
     let mut look = |place: String, bytes: &[u8]| {
-        found.extend(
-            MARKED.iter().filter(|key| contains(bytes, key)).map(|key| format!("{key} in {place}")),
-        );
+        let held = MARKED.iter().filter(|key| contains(bytes, key));
+        found.extend(held.map(|key| format!("{key} in {place}")));
+        if contains(bytes, ANSWERED) {
+            read.insert(place);
+        }
     };
 
     let mut said = give_keys(&local).await;
@@ -226,4 +230,10 @@ async fn providers_keys_are_nowhere_also_after_crashes_with_cores_allowed() {
         look(path.display().to_string(), &std::fs::read(&path).unwrap_or_default());
     }
     assert_eq!(found, Vec::<String>::new());
+    for place in ["an answer", "stream EVENTS", "stream CHUNKS", "the database"] {
+        assert!(read.contains(place), "{place} was not read, only {read:?}");
+    }
+    for kind in ["/streams/EVENTS/", "/postgres/"] {
+        assert!(read.iter().any(|place| place.contains(kind)), "no file of {kind}: {read:?}");
+    }
 }
