@@ -218,7 +218,7 @@ impl Providers {
         self.change(|entries| {
             let before = std::mem::take(entries);
             entries.extend(settings.iter().filter_map(|(name, settings)| {
-                let same = before.get(name).filter(|entry| entry.settings == *settings);
+                let same = before.get(name).filter(|entry| *entry.settings == *settings);
                 Some((
                     name.clone(),
                     same.cloned().or_else(|| Self::build(&self.clients, name, settings))?,
@@ -253,7 +253,7 @@ impl Providers {
                 }
             },
         };
-        Some(Entry { settings: settings.clone(), provider, found: None })
+        Some(Entry::new(settings, provider))
     }
 
     /// Asks the providers that want it for their models, all at once.
@@ -279,7 +279,7 @@ impl Providers {
                 }
             };
             let reachable = found.is_some();
-            if asked.found.is_some() != reachable {
+            if asked.found != reachable {
                 tracing::info!(
                     provider = name,
                     reachable,
@@ -293,7 +293,7 @@ impl Providers {
                     .get_mut(name)
                     .filter(|entry| Arc::ptr_eq(&entry.provider, &asked.provider))
                 {
-                    entry.found = found;
+                    entry.take(found);
                 }
             });
         }

@@ -5,16 +5,35 @@ use crate::choice::Offer;
 use crate::credential::{Credential, Wallet};
 use crate::settings::{Endpoint, Patience, ProviderSettings};
 
-/// One provider.
+/// One provider. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Entry {
-    pub(super) settings: ProviderSettings,
+    pub(super) settings: Arc<ProviderSettings>,
     pub(crate) provider: Arc<dyn Provider>,
-    /// What it said it has; `None` while it does not answer.
-    pub(super) found: Option<Vec<String>>,
+    /// Its own models, and then what it said it has.
+    models: Arc<Vec<String>>,
+    /// Whether it has said what it has, and answers.
+    pub(super) found: bool,
 }
 
 impl Entry {
+    pub(super) fn new(settings: &ProviderSettings, provider: Arc<dyn Provider>) -> Self {
+        let models = Arc::new(own_models(settings).to_vec());
+        Self { settings: Arc::new(settings.clone()), provider, models, found: false }
+    }
+
+    /// Takes in what it said it has; `None` when it does not answer.
+    pub(super) fn take(&mut self, found: Option<Vec<String>>) {
+        self.found = found.is_some();
+        let mut models = own_models(&self.settings).to_vec();
+        for model in found.into_iter().flatten() {
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        self.models = Arc::new(models);
+    }
+
     pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
         self.settings.endpoint()
     }
@@ -32,14 +51,7 @@ impl Entry {
 
     /// Whether it lists this model.
     pub(crate) fn offers(&self, model: &str) -> bool {
-        let own = match &self.settings {
-            ProviderSettings::OpenaiChat(endpoint)
-            | ProviderSettings::OpenaiResponses(endpoint)
-            | ProviderSettings::AnthropicMessages(endpoint)
-            | ProviderSettings::Gemini(endpoint) => &endpoint.models,
-            ProviderSettings::Demo(demo) => &demo.models,
-        };
-        own.iter().chain(self.found.iter().flatten()).any(|known| known == model)
+        self.models.iter().any(|known| known == model)
     }
 
     /// Whether what it is asked stays on this machine.
@@ -66,19 +78,7 @@ impl Entry {
     }
 
     pub(super) fn offer(&self, name: &str, wallet: &Wallet) -> Offer {
-        let mut models = match &self.settings {
-            ProviderSettings::OpenaiChat(endpoint)
-            | ProviderSettings::OpenaiResponses(endpoint)
-            | ProviderSettings::AnthropicMessages(endpoint)
-            | ProviderSettings::Gemini(endpoint) => endpoint.models.clone(),
-            ProviderSettings::Demo(demo) => demo.models.clone(),
-        };
-        for model in self.found.iter().flatten() {
-            if !models.contains(model) {
-                models.push(model.clone());
-            }
-        }
-        let reachable = self.found.is_some() || !self.discovers();
+        let reachable = self.found || !self.discovers();
         Offer {
             provider: name.to_owned(),
             vendor: self.vendor(name).to_owned(),
@@ -86,9 +86,19 @@ impl Entry {
             reachable,
             local: self.is_local(),
             searches_web: self.endpoint().is_some_and(|endpoint| endpoint.searches_web),
-            only_these: !self.discovers() && !models.is_empty(),
-            demo: matches!(self.settings, ProviderSettings::Demo(_)),
-            models,
+            only_these: !self.discovers() && !self.models.is_empty(),
+            demo: matches!(*self.settings, ProviderSettings::Demo(_)),
+            models: self.models.to_vec(),
         }
+    }
+}
+
+fn own_models(settings: &ProviderSettings) -> &[String] {
+    match settings {
+        ProviderSettings::OpenaiChat(endpoint)
+        | ProviderSettings::OpenaiResponses(endpoint)
+        | ProviderSettings::AnthropicMessages(endpoint)
+        | ProviderSettings::Gemini(endpoint) => &endpoint.models,
+        ProviderSettings::Demo(demo) => &demo.models,
     }
 }
