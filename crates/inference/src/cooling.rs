@@ -1,6 +1,6 @@
 //! Credentials that are not to be used for a while: limited, used up, or refused.
 
-mod shared;
+mod news;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
-pub(crate) use self::shared::Shared;
+pub(crate) use self::news::Shared;
 
 use crate::call::{CallError, Class};
 use crate::credential::Credential;

@@ -12,8 +12,9 @@ mod failures;
 mod faults;
 mod inspect;
 mod keys;
+mod limits;
 mod raw;
 mod routes;
-mod shared;
+
 mod telemetry;
 mod world;
