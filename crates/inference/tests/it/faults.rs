@@ -258,6 +258,7 @@ fn entries_of(scenario: &Scenario, wall: &Wall, protocol: Protocol) -> Vec<(Stri
 }
 
 /// All scenarios at once; the scorecard counts the public ones.
+#[allow(clippy::print_stdout, reason = "the scorecard is for people")]
 async fn suite(protocol: Protocol) {
     let arena = Arena::start(protocol).await;
     let playing = SCENARIOS.iter().map(async |scenario| (scenario.id, arena.play(scenario).await));
