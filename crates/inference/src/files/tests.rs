@@ -171,7 +171,7 @@ async fn newest_twenty_images_are_shown() {
     let messages = images.iter().chain(images.last()).map(|image| with(&[image])).collect();
     let files = world.load(messages).await.unwrap();
     let shown: Vec<_> = images.iter().map(|image| files.content(image).is_some()).collect();
-    assert_eq!(shown[0], false);
+    assert!(!shown[0]);
     assert_eq!(shown[1..], [true; MAX_IMAGES]);
 }
 
