@@ -26,7 +26,9 @@ use crate::settings::ProviderSettings;
 pub(crate) fn codec(settings: &ProviderSettings, address: &Url) -> Box<dyn Codec> {
     let host = address.host_str().unwrap_or_default();
     match settings {
-        ProviderSettings::OpenaiResponses(_) => Box::new(OpenAiResponses::of_host(host)),
+        ProviderSettings::OpenaiResponses(endpoint) => {
+            Box::new(OpenAiResponses::of(host, endpoint.searches_web))
+        }
         ProviderSettings::AnthropicMessages(_) => Box::new(AnthropicMessages),
         ProviderSettings::Gemini(_) => Box::new(Gemini),
         ProviderSettings::OpenaiChat(_) | ProviderSettings::Demo(_) => {

@@ -101,7 +101,7 @@ impl Protocol for AnthropicMessages {
     }
 
     /// Marks what the provider is to keep: tools, system, and the last two of the user's turns.
-    fn finish(body: &mut Value) {
+    fn finish(self, body: &mut Value) {
         for field in ["tools", "system"] {
             let last = body.get_mut(field).and_then(Value::as_array_mut);
             mark(last.and_then(|blocks| blocks.last_mut()));

@@ -81,7 +81,7 @@ impl Protocol for Gemini {
         }
     }
 
-    fn finish(body: &mut Value) {
+    fn finish(self, body: &mut Value) {
         body::tidy(body);
         // Thoughts are shown where they were asked for.
         let thinking = body.pointer_mut("/generationConfig/thinkingConfig");

@@ -24,14 +24,34 @@ const CACHE_KEY: usize = 32;
 /// The codec of the Responses API.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OpenAiResponses {
+    dialect: Dialect,
+    /// The model is given the provider's own search.
+    searches_web: bool,
+}
+
+/// Who speaks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
     /// OpenAI itself, which alone knows cache keys.
-    openai: bool,
+    OpenAi,
+    /// Refuses fields that it does not know, and has the form of an answer in a field of its own.
+    ///
+    /// # Source
+    /// docs.perplexity.ai, "How to migrate from Sonar".
+    Perplexity,
+    Other,
 }
 
 impl OpenAiResponses {
-    /// The dialect of a host.
-    pub(crate) fn of_host(host: &str) -> Self {
-        Self { openai: host == "api.openai.com" }
+    /// The dialect of a host. A model that `searches_web` is offered the tool with which it does:
+    /// without it, it answers from what it knows.
+    pub(crate) fn of(host: &str, searches_web: bool) -> Self {
+        let dialect = match host {
+            "api.openai.com" => Dialect::OpenAi,
+            "api.perplexity.ai" => Dialect::Perplexity,
+            _ => Dialect::Other,
+        };
+        Self { dialect, searches_web }
     }
 }
 
@@ -74,28 +94,50 @@ impl Protocol for OpenAiResponses {
     }
 
     fn adjust(self, call: Call<'_>, request: &mut CompletionRequest) {
-        let mut more = json!({ "store": false, "include": ["reasoning.encrypted_content"] });
+        let mut more = match self.dialect {
+            Dialect::OpenAi | Dialect::Other => {
+                json!({ "store": false, "include": ["reasoning.encrypted_content"] })
+            }
+            Dialect::Perplexity => json!({}),
+        };
         // The crate would make every schema a strict one.
         request.output_schema = None;
-        let format = match &call.request.sampling.response_format {
-            None | Some(ResponseFormat::Text) => None,
-            Some(ResponseFormat::JsonObject) => Some(json!({ "type": "json_object" })),
-            Some(ResponseFormat::JsonSchema { name, schema, strict }) => Some(json!({
-                "type": "json_schema", "name": name, "schema": schema, "strict": strict })),
-        };
-        if let Some(format) = format {
-            more["text"] = json!({ "format": format });
+        match (&call.request.sampling.response_format, self.dialect) {
+            (None | Some(ResponseFormat::Text), _) => {}
+            (Some(ResponseFormat::JsonObject), Dialect::Perplexity) => {
+                more["response_format"] = json!({ "type": "json_object" });
+            }
+            (Some(ResponseFormat::JsonSchema { name, schema, .. }), Dialect::Perplexity) => {
+                more["response_format"] = json!({
+                    "type": "json_schema", "json_schema": { "name": name, "schema": schema } });
+            }
+            (Some(ResponseFormat::JsonObject), Dialect::OpenAi | Dialect::Other) => {
+                more["text"] = json!({ "format": { "type": "json_object" } });
+            }
+            (
+                Some(ResponseFormat::JsonSchema { name, schema, strict }),
+                Dialect::OpenAi | Dialect::Other,
+            ) => {
+                more["text"] = json!({ "format": {
+                    "type": "json_schema", "name": name, "schema": schema, "strict": strict } });
+            }
         }
         if wants_summaries(call) {
             more["reasoning"] = json!({ "summary": "auto" });
         }
-        if self.openai && call.credential.base_url.is_none() {
+        if self.dialect == Dialect::OpenAi && call.credential.base_url.is_none() {
             more["prompt_cache_key"] = cache_key(call).into();
         }
         request.additional_params = Some(more);
     }
 
-    fn finish(body: &mut Value) {
+    fn finish(self, body: &mut Value) {
+        if self.searches_web
+            && let Some(body) = body.as_object_mut()
+            && let Some(tools) = body.entry("tools").or_insert_with(|| json!([])).as_array_mut()
+        {
+            tools.insert(0, json!({ "type": "web_search" }));
+        }
         if let Some(input) = body.get_mut("input").and_then(Value::as_array_mut) {
             *input = together(std::mem::take(input));
         }

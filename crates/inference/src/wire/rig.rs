@@ -44,7 +44,7 @@ pub(super) trait Protocol: Copy + Send + 'static {
     fn adjust(self, call: Call<'_>, request: &mut CompletionRequest);
 
     /// The last word on the body.
-    fn finish(body: &mut Value);
+    fn finish(self, body: &mut Value);
 
     /// Whether the protocol takes images of this type.
     fn takes_image(media_type: &str) -> bool;
@@ -84,7 +84,7 @@ pub(super) fn open<P: Protocol>(protocol: P, call: Call<'_>) -> Result<Opened, C
         let feed = Feed::default();
         let streamed = Model::new(wire, feed.clone()).stream(request).map_err(refused)?;
         let encoded = feed.lock().encoded.take().ok_or_else(unsayable)?;
-        let question = question::<P>(encoded)?;
+        let question = question(protocol, encoded)?;
         let full_name = call.full_name.to_owned();
         let answer = answer::Answer::<P>::new(streamed, feed, full_name);
         Ok(Opened { question, decoder: Box::new(answer) })
@@ -117,7 +117,7 @@ fn settle<W: ReplayTarget>(wire: &W, request: &mut CompletionRequest, efforts: V
 }
 
 /// The crate's request without its address and its key.
-fn question<P: Protocol>(encoded: Encoded) -> Result<Question, CallError> {
+fn question<P: Protocol>(protocol: P, encoded: Encoded) -> Result<Question, CallError> {
     let (head, body) = encoded.request.into_parts();
     let Body::Bytes(body) = body else {
         return Err(unsayable());
@@ -133,7 +133,7 @@ fn question<P: Protocol>(encoded: Encoded) -> Result<Question, CallError> {
         headers.remove(ours);
     }
     let mut json: Value = serde_json::from_slice(&body).map_err(|_| unsayable())?;
-    P::finish(&mut json);
+    protocol.finish(&mut json);
     let body = serde_json::to_vec(&json).map_err(|_| unsayable())?;
     Ok(Question { path: format!("{path}{gap}{query}"), headers, body })
 }

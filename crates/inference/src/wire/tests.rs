@@ -24,7 +24,7 @@ const PROTOCOLS: [&str; 4] = ["openai-chat", "openai-responses", "anthropic-mess
 fn codec_of(protocol: &str) -> Box<dyn Codec> {
     match protocol {
         "openai-chat" => Box::new(OpenAiChat::of_host("api.openai.com")),
-        "openai-responses" => Box::new(OpenAiResponses::of_host("api.openai.com")),
+        "openai-responses" => Box::new(OpenAiResponses::of("api.openai.com", false)),
         "anthropic-messages" => Box::new(AnthropicMessages),
         "gemini" => Box::new(Gemini),
         other => panic!("no protocol {other}"),

@@ -191,6 +191,39 @@ fn forced_tool_and_schema_are_sent() {
 }
 
 #[test]
+fn perplexity_is_given_its_search_and_no_field_that_it_does_not_know() {
+    let asked = InferenceRequest {
+        tools: vec![spec("clock")],
+        sampling: Sampling {
+            response_format: Some(ResponseFormat::JsonSchema {
+                name: "answer".to_owned(),
+                schema: json!({ "type": "object" }),
+                strict: true,
+            }),
+            ..Sampling::default()
+        },
+        ..request(vec![Message::text(Role::User, "news?")])
+    };
+    let (files, credential) = (Files::default(), Credential::default());
+    let call = Call {
+        full_name: "perplexity/perplexity/sonar",
+        model: "perplexity/sonar",
+        request: &asked,
+        files: &files,
+        credential: &credential,
+        patience: Patience::OF_THE_DEMO,
+    };
+    let opened = OpenAiResponses::of("api.perplexity.ai", true).open(call).unwrap();
+    let body: Value = serde_json::from_slice(&opened.question.body).unwrap();
+    assert_eq!(body["tools"][0], json!({ "type": "web_search" }));
+    assert_eq!(body["tools"][1]["name"], "clock");
+    let format = json!({ "name": "answer", "schema": { "type": "object" } });
+    assert_eq!(body["response_format"], json!({ "type": "json_schema", "json_schema": format }));
+    let unknown = ["store", "include", "text", "prompt_cache_key"];
+    assert!(unknown.iter().all(|field| body.get(field).is_none()), "{body}");
+}
+
+#[test]
 fn thought_and_any_json_are_asked_for() {
     for protocol in PROTOCOLS {
         let request = InferenceRequest {
