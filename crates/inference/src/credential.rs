@@ -62,6 +62,11 @@ impl Wallet {
             return self.operators(provider, endpoint);
         }
         if let Some(own) = self.own(speaker, provider).await? {
+            // Such addresses are public ones.
+            if own.base_url.is_some() && self.is(speaker.tenant, |known| known.local_models_only) {
+                let message = "the key has an address of its own, and nothing outside this machine may be asked";
+                return Err(CallError::new(Class::Invalid, message));
+            }
             return Ok(own);
         }
         if !self.may_use_operators(speaker.tenant) {
@@ -125,8 +130,12 @@ impl Wallet {
     }
 
     fn may_use_operators(&self, tenant: TenantId) -> bool {
-        let tenants = self.tenants.entries();
-        tenants.values().any(|known| known.id == tenant && known.allow_operator_llm)
+        self.is(tenant, |known| known.allow_operator_llm)
+    }
+
+    /// What the settings say of a tenant; no of one that they do not know.
+    fn is(&self, tenant: TenantId, so: impl Fn(&Tenant) -> bool) -> bool {
+        self.tenants.entries().values().any(|known| known.id == tenant && so(known))
     }
 }
 

@@ -45,6 +45,13 @@ struct Place {
     folder: TempDir,
 }
 
+/// Guests may not use the operator's keys.
+async fn set_guests(bus: &Bus, local_models_only: bool) {
+    let name = "guests".to_owned();
+    let guests = Tenant { id: GUESTS, name, allow_operator_llm: false, local_models_only };
+    bus.put_setting(Bucket::Config, &format!("tenant.{GUESTS}"), &guests).await.unwrap();
+}
+
 impl Place {
     async fn start() -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -64,13 +71,7 @@ impl Place {
         let bus = Bus::connect(servers.nats_url(), "test").await.unwrap();
         let spec = Spec::read_folder(&workspace.join("bus-config"), Durability::Interval).unwrap();
         Topology::new(&bus, &spec).apply(false).await.unwrap();
-        let guests = Tenant {
-            id: GUESTS,
-            name: "guests".to_owned(),
-            allow_operator_llm: false,
-            local_models_only: false,
-        };
-        bus.put_setting(Bucket::Config, &format!("tenant.{GUESTS}"), &guests).await.unwrap();
+        set_guests(&bus, false).await;
         let options = Options { api_key: Some(GOOD.to_owned()), ..Options::default() };
         let mock = MockLlm::start(options).unwrap();
         for (name, provider) in [
@@ -323,6 +324,19 @@ async fn a_key_goes_to_its_owners_address_if_that_may_be_asked() {
     let response = place.asked(GUESTS, "ada", "paid/mock-plain").await;
     assert_eq!(whose(&response), Ok(Some(KeyOwner::User)));
     assert_eq!((own.stats().chat, place.mock.stats().chat), (1, 0));
+
+    // Nor is it asked for those who may ask nothing outside.
+    set_guests(&bus, true).await;
+    within("the setting of the tenant", async || {
+        let response = place.asked(GUESTS, "ada", "paid/mock-plain").await;
+        let InferenceOutcome::Failed(failed) = response.outcome else { return None };
+        Some(assert!(failed.message.contains("outside this machine"), "{failed:?}"))
+    })
+    .await;
+    let asked = own.stats().chat;
+    place.asked(GUESTS, "ada", "paid/mock-plain").await;
+    assert_eq!(own.stats().chat, asked);
+    set_guests(&bus, false).await;
     place.stop.cancel();
     for worker in place.workers.drain(..) {
         worker.await.unwrap().unwrap();
@@ -339,6 +353,6 @@ async fn a_key_goes_to_its_owners_address_if_that_may_be_asked() {
     let keys = ProviderKeys::open(&bus, strict, now, place.stop.clone()).await.unwrap();
     let refused = keys.add(&ada, "paid", new()).await.unwrap_err();
     assert!(matches!(refused, KeyRefused::Address(_)), "{refused}");
-    assert_eq!((own.stats().chat, place.mock.stats().chat), (1, 0));
+    assert_eq!((own.stats().chat, place.mock.stats().chat), (asked, 0));
     place.stop().await;
 }
