@@ -113,7 +113,9 @@ fn meaning(code: &str) -> (StatusCode, &str) {
         // OpenAI's own name, which clients look for.
         "context_length" => (StatusCode::BAD_REQUEST, "context_length_exceeded"),
         "content_filter" => (StatusCode::BAD_REQUEST, "content_filter"),
-        "invalid_input"
+        // Clients try again what is a server's fault; this would be refused again.
+        "invalid"
+        | "invalid_input"
         | "dimensions_not_taken"
         | "vectors_too_large"
         | "model_unfit"

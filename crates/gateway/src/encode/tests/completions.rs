@@ -156,7 +156,7 @@ async fn failed_model_calls_have_the_status_that_tells_what_to_do() {
         ("provider_overloaded", Some(9_000), 502, "provider_overloaded", Some("9")),
         ("provider_transport", None, 502, "provider_transport", None),
         ("provider_auth", None, 502, "provider_auth", None),
-        ("provider_invalid", None, 502, "provider_invalid", None),
+        ("provider_invalid", None, 400, "provider_invalid", None),
         ("unknown_model", None, 404, "unknown_model", None),
     ] {
         let mut failed = encoder(&[]);
