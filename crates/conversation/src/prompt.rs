@@ -36,12 +36,14 @@ pub(crate) fn said(request: &IncomingRequest) -> Message {
     Message { role: Role::User, parts: text.into_iter().chain(files).collect() }
 }
 
-/// Forgets the oldest message of what was said before; `false` when none is left.
+/// Forgets the oldest of what the model can do without; `false` when nothing is left.
 ///
-/// Instructions stay. A tool's result goes with the call that it answers.
+/// First what was said before, then what the model thought in earlier steps of this run: the other
+/// parts of those messages say what it said and asked for. Instructions stay. A tool's result goes
+/// with the call that it answers.
 pub(crate) fn drop_oldest(run: &mut Run) -> bool {
     if run.history == 0 {
-        return false;
+        return drop_oldest_turn(run);
     }
     let first = run.messages.iter().position(|message| message.role != Role::System);
     let Some(first) = first else { return false };
@@ -52,6 +54,16 @@ pub(crate) fn drop_oldest(run: &mut Run) -> bool {
         run.history -= 1;
     }
     true
+}
+
+fn drop_oldest_turn(run: &mut Run) -> bool {
+    let is_turn = |part: &Part| matches!(part, Part::Native { .. });
+    let oldest = run.messages.iter_mut().find(|message| message.parts.iter().any(is_turn));
+    if let Some(message) = oldest {
+        message.parts.retain(|part| !is_turn(part));
+        return true;
+    }
+    false
 }
 
 /// The beginning of a text, at most `limit` bytes of it.

@@ -193,7 +193,14 @@ impl Worker {
         response: InferenceResponse,
     ) -> Event<InferenceResponse> {
         let mut reply = event.reply(response, (self.now)());
-        if reply.encode().len() > MAX_RESPONSE {
+        let is_too_large = |reply: &Event<InferenceResponse>| reply.encode().len() > MAX_RESPONSE;
+        if is_too_large(&reply)
+            && let InferenceOutcome::Completed { turn, .. } = &mut reply.payload.outcome
+        {
+            // The answer's text and calls say all that everybody can read.
+            *turn = None;
+        }
+        if is_too_large(&reply) {
             let message = format!(
                 "The model's answer is larger than {} KiB. Please ask for less at once.",
                 MAX_RESPONSE / 1024
@@ -264,6 +271,8 @@ impl Worker {
                     Ok(Answer { completion, usage, key: owner, consensus: agreement }) => {
                         (key, consensus) = (owner, agreement);
                         let Completion { text, tool_calls, finish, turn, .. } = completion;
+                        // It goes back to its model with the results of its calls, or nowhere.
+                        let turn = turn.filter(|_| !tool_calls.is_empty());
                         InferenceOutcome::Completed { text, tool_calls, finish, usage, turn }
                     }
                     Err(cause) => cause.outcome(&choice.provider, &place, &model),

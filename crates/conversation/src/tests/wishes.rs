@@ -3,8 +3,8 @@
 use std::num::NonZeroU8;
 
 use nexus_contracts::{
-    AttemptLimits, Budget, Cost, EventType, InferenceOutcome, NativeTurn, Outcome, Part, Sampling,
-    ToolChoice,
+    AttemptLimits, Budget, Cost, EventType, InferenceOutcome, NativeTurn, Outcome, Part, Role,
+    Sampling, ToolChoice,
 };
 use serde_json::json;
 
@@ -68,6 +68,32 @@ fn model_sees_its_turn_as_it_wrote_it_before_the_parts_that_all_can_read() {
     assert_eq!(message.parts[0], Part::Native { turn: wrote.clone() });
     assert!(matches!(&message.parts[1], Part::ToolCall { tool, .. } if tool == "clock"));
     assert!(wrote.is_of(message));
+}
+
+#[test]
+fn thoughts_of_earlier_steps_are_forgotten_before_a_run_is_too_long() {
+    let mut world = World::new();
+    world.ask_the_model("hello");
+    for _ in 0..3 {
+        let call = world.last(EventType::InferenceRequest);
+        let mut answer = wanted(&[("clock", "{}")]);
+        if let InferenceOutcome::Completed { turn, .. } = &mut answer {
+            *turn = Some(NativeTurn {
+                model: "p/m".to_owned(),
+                wire: "anthropic-messages".to_owned(),
+                items: vec![json!({ "type": "thinking", "thinking": "x".repeat(100 * 1024) })],
+                fingerprint: NativeTurn::fingerprint_of("", [("clock", "{}")]),
+            });
+        }
+        world.put(&world.response(call, answer));
+        world.give(world.last(EventType::ToolsExecute), "12:00");
+    }
+    let messages = world.last_request().messages;
+    let thoughts = messages.iter().filter(|message| message.role == Role::Assistant);
+    let kept: Vec<bool> = thoughts
+        .map(|message| message.parts.iter().any(|part| matches!(part, Part::Native { .. })))
+        .collect();
+    assert_eq!(kept, [false, true, true]);
 }
 
 #[test]
