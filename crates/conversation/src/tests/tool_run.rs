@@ -190,20 +190,24 @@ fn clients_own_history_and_model_replace_memory_and_the_agents_model() {
     assert_eq!(world.last_request().messages[1..3], history);
 }
 
-/// What engine 1 recorded is decided the same way today.
+/// What engine 1 recorded is decided the same way today, and what engine 2 did when objects of
+/// tools had their keys sorted.
 #[test]
-fn record_of_an_older_engine_still_verifies() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tool_run_engine_1.jsonl");
-    let (world, _) = tool_run();
-    let text = std::fs::read_to_string(path).unwrap();
-    let record: Vec<_> = world
-        .record
-        .iter()
-        .zip(text.lines())
-        .map(|(event, line)| crate::Recorded { bytes: line.as_bytes().to_vec(), ..event.clone() })
-        .collect();
-    let result = crate::verify(&record, None, false);
-    assert_eq!((result.identical, result.mismatches), (6, Vec::new()));
+fn records_of_older_engines_still_verify() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for name in ["tool_run_engine_1.jsonl", "tool_run_engine_2.jsonl"] {
+        let (world, _) = tool_run();
+        let text = std::fs::read_to_string(golden.join(name)).unwrap();
+        let lines = world.record.iter().zip(text.lines());
+        let record: Vec<_> = lines
+            .map(|(event, line)| crate::Recorded {
+                bytes: line.as_bytes().to_vec(),
+                ..event.clone()
+            })
+            .collect();
+        let result = crate::verify(&record, None, false);
+        assert_eq!((result.identical, result.mismatches), (6, Vec::new()), "{name}");
+    }
 }
 
 /// After a change that is meant: `UPDATE_GOLDEN=1 cargo test -p nexus-conversation golden`,
