@@ -210,7 +210,7 @@ impl ProviderKeys {
         new: &mut NewCredential,
     ) -> Result<TestResult, KeyRefused> {
         self.vault.remove_expired(owner.tenant, CANDIDATE).await?;
-        let service = format!("{}{CANDIDATE}", llm_service(provider));
+        let service = self.candidate(provider)?;
         let until = (self.now)().as_micros().saturating_add(CANDIDATE_MICROS);
         new.expires_at = Some(Timestamp::from_micros(until));
         self.vault.put(owner, &service, new).await?;
@@ -221,6 +221,14 @@ impl ProviderKeys {
         }
         judge(provider, answer, &UNCHANGED)?;
         Ok(TestResult("ok".to_owned()))
+    }
+
+    /// A name that nobody else has: who adds a key at the same time must not test this one.
+    fn candidate(&self, provider: &str) -> Result<String, Error> {
+        let mut apart = [0; 8];
+        (self.vault.inner.sources.fill)(&mut apart)?;
+        let apart = u64::from_be_bytes(apart);
+        Ok(format!("{}.{apart:016x}{CANDIDATE}", llm_service(provider)))
     }
 
     /// Asks the inference worker: it alone speaks to providers, and finds the key in the vault.

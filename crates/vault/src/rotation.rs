@@ -69,7 +69,8 @@ impl Vault {
     ) -> Result<(), Error> {
         let mut nonce = [0; NONCE_LEN];
         (self.inner.sources.fill)(&mut nonce)?;
-        let ring = self.keyring();
+        // As they are now: under an older one it would be lost with that key.
+        let ring = self.read_keys()?;
         let (key_id, sealed) = ring.seal(unversioned(tenant, &row.summary), nonce, secret)?;
         let mut tx = self.inner.store.tenant(tenant.0).await?;
         // Somebody who was faster has done it, or has replaced the secret: both are well.

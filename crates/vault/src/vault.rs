@@ -187,8 +187,9 @@ impl Vault {
         let base_url = new.base_url.as_ref().map(Url::as_str);
         let place =
             Unversioned { tenant: owner.tenant, user: owner.user.as_deref(), service, base_url };
-        // Another process may have made the first key, or a newer one.
-        let ring = self.keyring_or_read()?;
+        // Another process may have made the first key, or a newer one: what is encrypted under an
+        // older one after a sweep would be lost with that key.
+        let ring = self.read_keys()?;
         let (mut nonce, mut id) = ([0; NONCE_LEN], [0; 16]);
         fill(&mut nonce)?;
         fill(&mut id)?;
@@ -316,15 +317,13 @@ impl Vault {
         Arc::clone(&self.inner.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn keyring_or_read(&self) -> Result<Arc<Keyring>, Error> {
-        let ring = self.keyring();
-        if ring.first().is_ok() { Ok(ring) } else { self.read_keys() }
-    }
-
     /// Reads the master keys again. A file of some hundred bytes: not worth another thread.
     pub(crate) fn read_keys(&self) -> Result<Arc<Keyring>, Error> {
         let ring = Arc::new(self.inner.source.read()?);
-        *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
+        // A file that is gone takes nothing from those who can decrypt without it.
+        if ring.first().is_ok() {
+            *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&ring);
+        }
         Ok(ring)
     }
 

@@ -78,6 +78,50 @@ async fn a_key_is_tested_by_reference_before_it_takes_the_place_of_another() {
     rig.stop().await;
 }
 
+/// Answers when two keys wait to be tested, and the one that was asked for last first.
+async fn slow_provider(rig: &Rig, vault: Vault) {
+    let mut questions = Questions::serve(&rig.bus, SUBJECT).await.unwrap();
+    tokio::spawn(async move {
+        let first = questions.next::<Question>().await.unwrap();
+        let second = questions.next::<Question>().await.unwrap();
+        for question in [second, first] {
+            let Question { owner, service, .. } = &question.asked;
+            let credential = vault.get(owner, service).await.unwrap().map(Arc::new);
+            let good = exposed(credential).as_deref() == Some(GOOD);
+            let (class, message) = ("auth".to_owned(), "401".to_owned());
+            question
+                .answer(&if good {
+                    Answer::Accepted { models: 3 }
+                } else {
+                    Answer::Failed { class, message }
+                })
+                .await;
+        }
+    });
+}
+
+#[tokio::test]
+async fn two_who_add_a_key_at_once_have_their_own_tested_each() {
+    let rig = Rig::start().await;
+    let vault = rig.vault().await;
+    let keys = keys(&rig, &vault).await;
+    slow_provider(&rig, vault.clone()).await;
+    let tenant = Owner::tenant(LOCAL_TENANT);
+
+    let (good, dead) = tokio::join!(
+        keys.add(&tenant, "openai", key(GOOD)),
+        keys.add(&tenant, "openai", key(DEAD))
+    );
+
+    assert_eq!(good.unwrap().key.test_result.as_deref(), Some("ok"));
+    let refused = dead.unwrap_err();
+    assert!(matches!(refused, KeyRefused::NotAccepted { .. }), "{refused}");
+    let kept = vault.list(LOCAL_TENANT, None).await.unwrap();
+    let kept: Vec<_> = kept.iter().map(|row| (row.service.as_str(), row.hint.as_str())).collect();
+    assert_eq!(kept, [(OPENAI, "sk-good-...fghi")]);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_a_key_or_an_address_is_refused_and_changes_nothing() {
     let rig = Rig::start().await;

@@ -98,6 +98,29 @@ async fn what_is_read_moves_to_the_new_key_by_itself() {
 }
 
 #[tokio::test]
+async fn what_is_stored_by_one_who_has_not_heard_of_a_new_key_is_under_the_new_key() {
+    let rig = Rig::start().await;
+    let (unaware, owner) = (rig.vault().await, Owner::tenant(LOCAL_TENANT));
+    // The sweep of that rotation is over; nobody tells.
+    rig.keys().add(nexus_vault::system_random).unwrap();
+    let stored = unaware.put(&owner, OPENAI, &secret("sk-0123456789abcdefghijkl")).await.unwrap();
+    assert_eq!(stored.key_id, "v2");
+
+    let lines = std::fs::read_to_string(rig.key_file()).unwrap();
+    std::fs::write(rig.key_file(), lines.lines().next().unwrap()).unwrap();
+    let found = rig.vault().await.find(LOCAL_TENANT, None, OPENAI).await.unwrap();
+    assert_eq!(exposed(found).as_deref(), Some("sk-0123456789abcdefghijkl"));
+
+    // Nothing is stored under a key that is in no file any more; what is there is still read.
+    std::fs::remove_file(rig.key_file()).unwrap();
+    let another = Owner::user(LOCAL_TENANT, "ada");
+    let refused = unaware.put(&another, OPENAI, &secret("sk-0123456789")).await.unwrap_err();
+    assert!(matches!(refused, Error::NoKeys { .. }), "{refused}");
+    assert!(unaware.get(&owner, OPENAI).await.unwrap().is_some());
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_missing_master_key_is_named() {
     let rig = Rig::start().await;
     let owner = Owner::tenant(LOCAL_TENANT);
