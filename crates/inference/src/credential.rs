@@ -100,9 +100,12 @@ impl Wallet {
 
     /// Those of some providers for which the speaker or the tenant has brought a key.
     pub(crate) async fn own_keys(&self, speaker: &Metadata, providers: &[String]) -> Vec<String> {
-        let may_hold = self.vault.as_ref().is_some_and(|vault| vault.may_hold(speaker.tenant));
         let mut own = Vec::new();
-        for provider in providers.iter().filter(|_| may_hold) {
+        let Some(vault) = self.vault.as_ref().filter(|_| !providers.is_empty()) else { return own };
+        if !vault.may_hold(speaker.tenant).await {
+            return own;
+        }
+        for provider in providers {
             // A key that cannot be read is found out, and told, when it is used.
             if !matches!(self.own(speaker, provider).await, Ok(None)) {
                 own.push(provider.clone());

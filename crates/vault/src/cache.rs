@@ -38,6 +38,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     entries: HashMap<Key, Entry>,
+    /// Whether a tenant of which the bus tells nothing has any, and when that was looked up.
+    holders: HashMap<TenantId, (bool, Instant)>,
 }
 
 impl Cache {
@@ -62,8 +64,23 @@ impl Cache {
         self.entries.insert(key, Entry { finding, at, revision });
     }
 
+    /// Whether a tenant has any credential, as far as that was looked up lately.
+    pub(crate) fn holds(&self, tenant: TenantId, now: Instant) -> Option<bool> {
+        let (holds, at) = self.holders.get(&tenant)?;
+        (now.saturating_duration_since(*at) < REMEMBER).then_some(*holds)
+    }
+
+    /// Keeps whether a tenant has any; `at` is of before it was looked up.
+    pub(crate) fn note_holds(&mut self, tenant: TenantId, holds: bool, at: Instant) {
+        if self.holders.len() >= MOST && !self.holders.contains_key(&tenant) {
+            self.holders.clear();
+        }
+        self.holders.insert(tenant, (holds, at));
+    }
+
     /// Forgets all of a tenant.
     pub(crate) fn forget(&mut self, tenant: TenantId) {
+        self.holders.remove(&tenant);
         self.entries.retain(|key, _| key.tenant != tenant);
     }
 
@@ -136,8 +153,23 @@ mod tests {
     }
 
     #[test]
+    fn that_a_tenant_has_none_is_looked_up_again_after_a_minute_or_a_change() {
+        let (now, mut cache) = (Instant::now(), Cache::default());
+        assert_eq!(cache.holds(TENANT, now), None);
+        cache.note_holds(TENANT, false, now);
+        assert_eq!(cache.holds(TENANT, now + REMEMBER - Duration::from_millis(1)), Some(false));
+        assert_eq!(cache.holds(TENANT, now + REMEMBER), None);
+        cache.forget(TENANT);
+        assert_eq!(cache.holds(TENANT, now), None);
+    }
+
+    #[test]
     fn it_does_not_grow_without_end() {
         let (now, mut cache) = (Instant::now(), Cache::default());
+        for number in 0..=u128::try_from(MOST).unwrap() {
+            cache.note_holds(TenantId(Uuid::from_u128(number)), false, now);
+        }
+        assert_eq!(cache.holders.len(), 1);
         for number in 0..=MOST {
             cache.put(key(&number.to_string()), None, None, now);
         }

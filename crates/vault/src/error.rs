@@ -34,7 +34,7 @@ pub enum Error {
     #[error("following changes of credentials")]
     Bus(#[source] nexus_bus::Error),
     #[error(
-        "the change is stored, but the workers could not be told; they see it within {} s",
+        "the change is stored, but the workers could not be told; they see it within {} s while they reach the database",
         crate::REMEMBER.as_secs()
     )]
     Untold(#[source] nexus_bus::Error),

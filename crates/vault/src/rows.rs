@@ -148,6 +148,14 @@ pub(crate) async fn list(
     rows.iter().map(stored).collect::<Result<_, _>>().map_err(failed(doing))
 }
 
+/// Whether a tenant has any.
+pub(crate) async fn any(tx: &mut TenantTransaction) -> Result<bool, Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM vault.credentials)")
+        .fetch_one(&mut **tx)
+        .await
+        .map_err(failed("looking for credentials"))
+}
+
 /// Writes a credential, over the one that the owner has for the service.
 pub(crate) async fn put(tx: &mut TenantTransaction, new: New<'_>) -> Result<(), Error> {
     sqlx::query(

@@ -1,5 +1,7 @@
 //! The vault itself: rows, keys and the cache put together.
 
+mod holding;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -150,13 +152,6 @@ impl Vault {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether somebody of this tenant may have a credential; free of charge.
-    #[must_use]
-    pub fn may_hold(&self, tenant: TenantId) -> bool {
-        // Each change leaves a revision, and nobody takes the last one away.
-        self.revision(tenant).is_some()
     }
 
     /// One owner's own credential, read anew.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nexus_bus::{Bus, Durability, Spec, Topology};
+use nexus_bus::{Bucket, Bus, Durability, Spec, Topology};
 use nexus_contracts::{TenantId, Timestamp};
 use nexus_egress::Guard;
 use nexus_embedded::Servers;
@@ -155,6 +155,11 @@ impl Rig {
         let update = AssertSqlSafe(format!("UPDATE vault.credentials SET {set}"));
         sqlx::query(update).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// As when the bus began anew, or nobody could be told.
+    pub(crate) async fn forget_news(&self, tenant: TenantId) {
+        self.bus.remove_setting(Bucket::Tools, &format!("vault.{tenant}")).await.unwrap();
     }
 
     pub(crate) async fn stop(self) {
