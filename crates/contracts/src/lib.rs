@@ -48,7 +48,7 @@ pub use inference::{
 };
 pub use memory::{MemoryRecall, MemoryRecalled, RecalledTurn};
 pub use message::{Message, NativeTurn, Part, Role};
-pub use metadata::Metadata;
+pub use metadata::{ACCOUNT_CHANNELS, Metadata};
 pub use notify::{Decision, Notice, NotifyDeliver, ToolApproval};
 pub use orchestrator::OrchestratorEpoch;
 pub use osc::{OscArgument, OscMessage, OscReceived, OscSent};

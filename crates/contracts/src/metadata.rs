@@ -37,7 +37,18 @@ pub struct Metadata {
     pub extra: Extra,
 }
 
+/// Channels whose users are those of our own API keys, and so the same people in each.
+pub const ACCOUNT_CHANNELS: [&str; 2] = ["web", "osc"];
+
 impl Metadata {
+    /// The user of our own API keys who speaks here, if it is one. Somebody of the same name in
+    /// another channel, for example Telegram, is somebody else.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        let known = ACCOUNT_CHANNELS.contains(&self.channel.as_str());
+        self.user.as_deref().filter(|_| known)
+    }
+
     /// Metadata with the place filled in and everything else empty.
     #[must_use]
     pub fn at(tenant: TenantId, channel: Token, conversation: Token) -> Self {
@@ -52,6 +63,29 @@ impl Metadata {
             schema: 1,
             traceparent: None,
             extra: Extra::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LOCAL_TENANT;
+
+    #[test]
+    fn only_who_shows_an_api_key_is_a_user_of_ours() {
+        let account = |channel: &str, user: Option<&str>| {
+            let token = |text: &str| Token::parse(text).unwrap();
+            let place = Metadata::at(LOCAL_TENANT, token(channel), token("c"));
+            let speaker = Metadata { user: user.map(str::to_owned), ..place };
+            speaker.account().map(str::to_owned)
+        };
+        for channel in ["web", "osc"] {
+            assert_eq!(account(channel, Some("42")).as_deref(), Some("42"), "{channel}");
+            assert_eq!(account(channel, None), None, "{channel}");
+        }
+        for channel in ["telegram", "kitchen"] {
+            assert_eq!(account(channel, Some("42")), None, "{channel}");
         }
     }
 }

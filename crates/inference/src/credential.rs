@@ -46,8 +46,8 @@ impl Wallet {
         Ok(Self { secrets, vault, tenants })
     }
 
-    /// The key with which the speaker of this event may ask a provider: the user's own, the
-    /// tenant's, the operator's where the tenant may use that.
+    /// The key with which the speaker of this event may ask a provider: the user's own where it is
+    /// a user of our API keys, the tenant's, the operator's where the tenant may use that.
     ///
     /// # Errors
     /// [`Class::NoKey`] when there is none. When it cannot be known whether there is an own one,
@@ -120,8 +120,8 @@ impl Wallet {
         provider: &str,
     ) -> Result<Option<Credential>, CallError> {
         let Some(vault) = &self.vault else { return Ok(None) };
-        let user = speaker.user.as_deref();
-        let found = vault.find(speaker.tenant, user, &llm_service(provider)).await;
+        // Who is not one of our own users may have the name of one: that one's key is not spent.
+        let found = vault.find(speaker.tenant, speaker.account(), &llm_service(provider)).await;
         let found = found.map_err(|error| unreadable(&error))?;
         found.map(|credential| usable(vault, &credential)).transpose()
     }

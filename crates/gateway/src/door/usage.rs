@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use nexus_billing::{By, Group, Ledger, Question, Totals};
-use nexus_contracts::Timestamp;
+use nexus_contracts::{ACCOUNT_CHANNELS, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,9 +15,6 @@ use crate::refused::Refused;
 
 /// How far back is looked when nothing is said, in milliseconds: as long as EVENTS keeps events.
 const LOOK_BACK_MS: u64 = 30 * 24 * 3600 * 1000;
-/// Channels whose users are the users of our keys. Somebody of the same name in another channel,
-/// for example Telegram, is somebody else.
-const CHANNELS: [&str; 2] = ["web", "osc"];
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Asked {
@@ -43,7 +40,7 @@ pub(crate) async fn usage(
     let since = moment("since", &asked.since)?.unwrap_or_else(|| earlier(now, LOOK_BACK_MS));
     let until = moment("until", &asked.until)?;
     let by = asked.by.as_deref().map_or(Ok(By::Model), by)?;
-    let user = Some((who.user.clone(), CHANNELS.map(str::to_owned).to_vec()));
+    let user = Some((who.user.clone(), ACCOUNT_CHANNELS.map(str::to_owned).to_vec()));
     let ledger = Ledger::new(app.store.clone());
     let groups = ledger.totals(who.tenant, &Question { since, until, by, user }).await;
     let groups = groups.map_err(|error| {
