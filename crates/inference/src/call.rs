@@ -86,10 +86,12 @@ pub(crate) trait Provider: Send + Sync {
     /// Turns texts into vectors.
     fn embed<'a>(&'a self, call: EmbedCall<'a>) -> BoxFuture<'a, Result<Embedding, CallError>>;
 
-    /// The models that the provider says it has. Free of charge: also the test of a key.
+    /// The models that the provider says it has, all of them within the patience for a first byte.
+    /// Free of charge: also the test of a key.
     fn discover<'a>(
         &'a self,
         credential: &'a Credential,
+        patience: Patience,
     ) -> BoxFuture<'a, Result<Vec<String>, CallError>>;
 
     /// Where it is, for people: a host, or what stands for one.
@@ -169,6 +171,12 @@ impl CallError {
             provider_request_id: None,
             usage: None,
         }
+    }
+
+    /// Whether the provider does not know the key. A 403 concerns what is asked: what the key may
+    /// not do here it may do there.
+    pub(crate) fn refuses_the_key(&self) -> bool {
+        self.class == Class::Auth && self.status != Some(403)
     }
 
     /// This error without a secret that the provider may have repeated, and short.

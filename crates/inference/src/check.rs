@@ -7,6 +7,7 @@ use nexus_vault::check::{Answer, Question, SUBJECT};
 
 use crate::call::{CallError, Class};
 use crate::providers::Providers;
+use crate::settings::Patience;
 
 /// Keys that are tested at once; each is a request to a provider.
 const AT_ONCE: usize = 8;
@@ -43,6 +44,6 @@ async fn test(providers: &Providers, question: &Question) -> Result<usize, CallE
     let gone = || CallError::new(Class::Invalid, "there is no such provider");
     let entry = providers.entry(&question.provider).ok_or_else(gone)?;
     let credential = providers.wallet().kept(&question.owner, &question.service).await?;
-    let models = entry.provider.discover(&credential).await?;
+    let models = entry.provider.discover(&credential, Patience::FOR_A_KEY).await?;
     Ok(models.len())
 }

@@ -55,9 +55,8 @@ impl Cooling {
         let (id, rest) = match (error.class, error.retry_after) {
             (Class::RateLimited, hint) => (credential.id.clone(), hint.unwrap_or(LIMITED)),
             (Class::QuotaExhausted, _) => (credential.id.clone(), USED_UP),
-            // What it may not ask here it may ask there.
-            (Class::Auth, _) if error.status == Some(403) => (of_model(credential, model), REFUSED),
-            (Class::Auth, _) => (credential.id.clone(), REFUSED),
+            (Class::Auth, _) if error.refuses_the_key() => (credential.id.clone(), REFUSED),
+            (Class::Auth, _) => (of_model(credential, model), REFUSED),
             (
                 Class::Overloaded
                 | Class::Timeout

@@ -1,10 +1,14 @@
 //! Whose key a provider is asked with.
 
+use std::time::Duration;
+
 use nexus_bus::{Bucket, Bus, Catalog, Chain};
 use nexus_contracts::{KeyOwner, Metadata, Tenant, TenantId};
-use nexus_vault::{Owner, Vault, llm_service};
+use nexus_vault::{Owner, TestResult, Vault, llm_service};
 use secrecy::SecretString;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::call::{CallError, Class};
 use crate::settings::Endpoint;
@@ -12,6 +16,9 @@ use crate::{Error, Secrets};
 
 /// What somebody reads who has no key and may not use the operator's (VLT-04).
 const NO_KEY: &str = "No LLM key configured. Provide your own key or request operator access.";
+
+/// Longest that a call waits until it is noted that its key was refused.
+const NOTING: Duration = Duration::from_secs(1);
 
 /// What a provider is asked with.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +31,8 @@ pub(crate) struct Credential {
     pub(crate) id: String,
     /// Asked there instead of the provider's own address.
     pub(crate) base_url: Option<url::Url>,
+    /// Its id in the vault, where it lies there.
+    pub(crate) kept: Option<Uuid>,
 }
 
 /// Finds the key for a call. Cheap to clone.
@@ -87,7 +96,8 @@ impl Wallet {
         };
         let missing = || CallError::new(Class::NoKey, &format!("{name} is not set"));
         let secret = (self.secrets)(name).ok_or_else(missing)?;
-        Ok(Credential { secret: Some(secret), owner: Some(KeyOwner::Operator), id, base_url: None })
+        let (secret, owner) = (Some(secret), Some(KeyOwner::Operator));
+        Ok(Credential { secret, owner, id, ..Credential::default() })
     }
 
     /// The credential that lies in the vault under this name, read anew: to test it.
@@ -96,6 +106,19 @@ impl Wallet {
         let vault = self.vault.as_ref().ok_or_else(none)?;
         let found = vault.get(owner, service).await.map_err(|error| unreadable(&error))?;
         usable(vault, &found.ok_or_else(none)?)
+    }
+
+    /// Notes that a provider does not know a key, so that its owner sees it in the list of keys.
+    pub(crate) async fn refused(&self, tenant: TenantId, credential: &Credential) {
+        let (Some(vault), Some(id)) = (&self.vault, credential.kept) else { return };
+        let result = TestResult(Class::Auth.as_str().to_owned());
+        match timeout(NOTING, vault.tested(tenant, id, &result)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %Chain(&error), "it is not noted that a provider refuses a key");
+            }
+            Err(_) => tracing::warn!("it is not noted in time that a provider refuses a key"),
+        }
     }
 
     /// Those of some providers for which the speaker or the tenant has brought a key.
@@ -154,6 +177,7 @@ fn usable(vault: &Vault, found: &nexus_vault::Credential) -> Result<Credential, 
         owner: Some(found.owner),
         id: format!("vault.{}", found.id),
         base_url: found.base_url.clone(),
+        kept: Some(found.id),
     })
 }
 

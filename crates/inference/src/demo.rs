@@ -10,6 +10,7 @@ use crate::call::{
     Call, CallError, Class, Completion, EmbedCall, Embedding, Piece, Provider, Sink,
 };
 use crate::credential::Credential;
+use crate::settings::Patience;
 
 /// Answers by a handful of rules, with tools where they fit.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,7 @@ impl Provider for Demo {
     fn discover<'a>(
         &'a self,
         _credential: &'a Credential,
+        _patience: Patience,
     ) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
         Box::pin(async { Ok(Vec::new()) })
     }

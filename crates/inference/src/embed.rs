@@ -161,6 +161,9 @@ impl Embedder {
             Err(error) => {
                 span.record("error.type", error.class.as_str());
                 tracing::warn!(%model, class = error.class.as_str(), error = %error.message, "embedding call failed");
+                if error.refuses_the_key() {
+                    providers.wallet().refused(event.metadata.tenant, &credential).await;
+                }
                 Err(said(Cause::Call(error).outcome(&choice.provider, place, &model)))
             }
         };

@@ -27,8 +27,6 @@ const MAX_BODY: usize = 1024 * 1024;
 const AFTER_FINISH: Duration = Duration::from_secs(2);
 /// Longest wait for the end of a body, so that its connection can be used again.
 const AFTER_END: Duration = Duration::from_millis(20);
-/// Longest wait for a list of models.
-const DISCOVERY: Duration = Duration::from_millis(1500);
 
 /// The clients that all providers share.
 #[derive(Debug, Clone)]
@@ -143,14 +141,18 @@ impl HttpProvider {
         self.codec.embedded(call, &body)
     }
 
-    async fn list(&self, credential: &Credential) -> Result<Vec<String>, CallError> {
-        let patience = Patience { first_byte: DISCOVERY, idle: DISCOVERY };
+    async fn list(
+        &self,
+        credential: &Credential,
+        patience: Patience,
+    ) -> Result<Vec<String>, CallError> {
         let (client, base) = self.door(credential);
         let request = client.get(format!("{base}{}", self.codec.models_path()));
         let request = request.headers(self.codec.headers(key(credential)));
-        let response = self.send(request, Instant::now() + DISCOVERY, patience).await?;
+        let until = Instant::now() + patience.first_byte;
+        let response = self.send(request, until, patience).await?;
         let body =
-            timeout(DISCOVERY, read(response, MAX_BODY)).await.map_err(|_| silent(patience))??;
+            timeout_at(until, read(response, MAX_BODY)).await.map_err(|_| silent(patience))??;
         self.codec.models(&body)
     }
 
@@ -239,9 +241,12 @@ impl Provider for HttpProvider {
     fn discover<'a>(
         &'a self,
         credential: &'a Credential,
+        patience: Patience,
     ) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
         let key = key(credential);
-        Box::pin(async move { self.list(credential).await.map_err(|error| error.presentable(key)) })
+        Box::pin(async move {
+            self.list(credential, patience).await.map_err(|error| error.presentable(key))
+        })
     }
 
     fn place(&self) -> &str {

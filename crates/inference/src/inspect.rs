@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::credential::Credential;
 use crate::http::Clients;
 use crate::providers::Providers;
-use crate::settings::{Endpoint, ProviderSettings};
+use crate::settings::{Endpoint, Patience, ProviderSettings};
 use crate::{Error, Secrets, http};
 
 /// A provider, as far as it can be seen from here.
@@ -126,7 +126,9 @@ async fn ask(
     let owner = secret.as_ref().map(|_| KeyOwner::Operator);
     let credential =
         Credential { secret, owner, id: format!("operator.{name}"), ..Credential::default() };
-    match provider.discover(&credential).await {
+    // Where a key is tested, it is not a server on this machine that is looked for.
+    let patience = if owner.is_some() { Patience::FOR_A_KEY } else { Patience::FOR_FINDING };
+    match provider.discover(&credential, patience).await {
         Ok(models) => {
             let missing = |model: &&String| !models.contains(*model);
             let not_listed = offered.iter().filter(missing).cloned().collect();

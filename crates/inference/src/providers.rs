@@ -19,7 +19,7 @@ use crate::embed::first_embedder;
 use crate::http::{Clients, HttpProvider};
 use crate::models::{Facts, Models};
 use crate::routing::{self, Asker, Plan, Refusal, Sticky, World};
-use crate::settings::ProviderSettings;
+use crate::settings::{Patience, ProviderSettings};
 use crate::{Error, http, wire};
 
 mod entry;
@@ -262,7 +262,7 @@ impl Providers {
         let asked = entries.iter().filter(|(_, entry)| entry.discovers());
         let answers = join_all(asked.map(async |(name, entry)| {
             let found = match entry.operators_key(name, &self.wallet) {
-                Ok(credential) => entry.provider.discover(&credential).await,
+                Ok(credential) => entry.provider.discover(&credential, Patience::FOR_FINDING).await,
                 Err(error) => Err(error),
             };
             (name, entry, found)

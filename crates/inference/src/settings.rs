@@ -92,6 +92,15 @@ impl Patience {
     /// It answers at once.
     pub(crate) const OF_THE_DEMO: Self =
         Self { first_byte: Duration::from_secs(15), idle: Duration::from_secs(20) };
+    /// Whether a server is there and which models it has; all wait for the slowest.
+    pub(crate) const FOR_FINDING: Self = Self::whole(Duration::from_millis(1500));
+    /// Whether a key is good: somebody waits for a word from far away, and whoever asks for it
+    /// over the bus waits a little longer.
+    pub(crate) const FOR_A_KEY: Self = Self::whole(Duration::from_secs(10));
+
+    const fn whole(limit: Duration) -> Self {
+        Self { first_byte: limit, idle: limit }
+    }
 }
 
 impl ProviderSettings {

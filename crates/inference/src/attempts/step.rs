@@ -265,6 +265,10 @@ impl<'a> Job<'a> {
         if let Some(rest) = self.engine.cooling.note(credential, model, &error) {
             self.engine.shared.tell(&credential.id, rest).await;
         }
+        if error.refuses_the_key() {
+            let wallet = self.engine.providers.wallet();
+            wallet.refused(self.event.metadata.tenant, credential).await;
+        }
         if error.class == Class::Transport {
             self.engine.providers.doubt();
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nexus_bench::mockllm::{MockLlm, Options};
 use nexus_blobs::Blobs;
@@ -22,6 +22,8 @@ use nexus_vault::{
 use secrecy::SecretString;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -119,9 +121,19 @@ impl Place {
     }
 
     async fn asked(&self, tenant: TenantId, user: &str, model: &str) -> InferenceResponse {
+        self.asked_in("web", tenant, user, model).await
+    }
+
+    async fn asked_in(
+        &self,
+        channel: &str,
+        tenant: TenantId,
+        user: &str,
+        model: &str,
+    ) -> InferenceResponse {
         let id = Uuid::now_v7();
         let token = |text: &str| Token::encode(text).unwrap();
-        let place = Metadata::at(tenant, token("test"), token(&id.to_string()));
+        let place = Metadata::at(tenant, token(channel), token(&id.to_string()));
         let metadata = Metadata { user: Some(user.to_owned()), ..place };
         let request = InferenceRequest {
             model: model.to_owned(),
@@ -213,8 +225,15 @@ async fn the_users_key_then_the_tenants_then_the_operators_where_it_may_be_used(
     vault.put(&Owner::user(GUESTS, "ada"), &paid, &key(DEAD)).await.unwrap();
     assert_eq!(ask(GUESTS, "ada", "paid/mock-plain").await, Err("provider_auth".to_owned()));
     assert_eq!(ask(GUESTS, "bob", "paid/mock-plain").await, Ok(Some(KeyOwner::Tenant)));
+    // Both see what the provider said of it.
+    let listed = vault.list(GUESTS, Some("ada")).await.unwrap();
+    let said: Vec<_> = listed.iter().map(|key| (key.owner, key.test_result.as_deref())).collect();
+    assert_eq!(said, [(KeyOwner::Tenant, None), (KeyOwner::User, Some("auth"))]);
     vault.put(&Owner::user(GUESTS, "ada"), &paid, &key(GOOD)).await.unwrap();
     assert_eq!(ask(GUESTS, "ada", "paid/mock-plain").await, Ok(Some(KeyOwner::User)));
+    // Somebody of this name whom no key of ours let in is somebody else.
+    let stranger = place.asked_in("telegram", GUESTS, "ada", "paid/mock-plain").await;
+    assert_eq!(whose(&stranger), Ok(Some(KeyOwner::Tenant)));
     vault.put(&Owner::user(LOCAL_TENANT, "ada"), &paid, &key(GOOD)).await.unwrap();
     assert_eq!(ask(LOCAL_TENANT, "ada", "paid/mock-plain").await, Ok(Some(KeyOwner::User)));
 
@@ -281,6 +300,40 @@ async fn keys_are_tested_by_the_worker_with_the_providers_own_check() {
     let wrong = keys.add(&ada, "paid", new("pk-0123456789")).await.unwrap_err().to_string();
     assert_eq!(wrong, "a key of the wrong shape: keys of paid begin with sk-");
     assert!(!place.stored().await.contains("0123456789"), "a key is on the bus");
+    place.stop().await;
+}
+
+/// A provider that says which models it has after two seconds, longer than a server is looked for.
+async fn thoughtful_provider() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _asked = socket.read(&mut [0; 4096]).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let models = r#"{"object":"list","data":[{"id":"slow"}]}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{models}",
+                models.len()
+            );
+            let _gone = socket.write_all(answer.as_bytes()).await;
+        }
+    });
+    format!("http://{address}/v1")
+}
+
+#[tokio::test]
+async fn a_provider_has_time_to_say_whether_it_knows_a_key() {
+    let mut place = Place::start().await;
+    let slow = json!({ "kind": "openai-chat", "base_url": thoughtful_provider().await, "api_key_env": "NONE", "models": ["slow"] });
+    place.bus.put_setting(Bucket::Config, "provider.slow", &slow).await.unwrap();
+    place.work(Guard::default()).await;
+    let vault = place.vault(Guard::default()).await;
+    let keys = ProviderKeys::open(&place.bus, vault, now, place.stop.clone()).await.unwrap();
+    let new = NewKey { secret: GOOD.to_owned().into(), base_url: None, untested: false };
+    let added = keys.add(&Owner::user(GUESTS, "ada"), "slow", new).await.unwrap();
+    assert_eq!(added.key.test_result.as_deref(), Some("ok"));
     place.stop().await;
 }
 

@@ -45,6 +45,7 @@ impl Provider for Counting {
     fn discover<'a>(
         &'a self,
         _credential: &'a Credential,
+        _patience: Patience,
     ) -> BoxFuture<'a, Result<Vec<String>, CallError>> {
         unreachable!()
     }
