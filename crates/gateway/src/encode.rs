@@ -12,6 +12,7 @@ mod vercel;
 
 use std::fmt::Write as _;
 
+use nexus_contracts::{Event, EventType, InferenceResponse};
 use serde::Serialize;
 
 pub(crate) use agui::Agui;
@@ -79,6 +80,15 @@ pub(crate) trait Encoder: Send + 'static {
     fn said(&self) -> Option<String> {
         None
     }
+}
+
+/// What a model has answered, where a frame is that.
+fn response(frame: &ServerFrame) -> Option<InferenceResponse> {
+    let ServerFrame::Event(event) = frame else { return None };
+    if event.event != EventType::InferenceResponse {
+        return None;
+    }
+    Some(Event::<InferenceResponse>::decode(&event.stored).ok()?.payload.known)
 }
 
 #[cfg(test)]

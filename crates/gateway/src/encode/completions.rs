@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
-use nexus_contracts::{Event, EventType, InferenceOutcome, InferenceResponse, Usage as Tokens};
+use nexus_contracts::{Finish, InferenceOutcome, InferenceResponse, Usage as Tokens};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::calls::{Asks, By, Calls, News};
 use super::text::Text;
-use super::{Encoder, SseEvent};
+use super::{Encoder, SseEvent, response};
 use crate::cursor::Cursor;
 use crate::frames::{DoneFrame, ServerFrame};
 use crate::openai::{ErrorEnvelope, ErrorObject, Usage};
@@ -30,6 +30,8 @@ pub(crate) struct Completions {
     cost_microusd: u64,
     /// When the last model call that failed may be tried again.
     retry_after_ms: Option<u64>,
+    /// Of the last model call that has answered.
+    finish: Finish,
     end: Option<End>,
 }
 
@@ -72,6 +74,7 @@ impl Completions {
             tokens: Tokens::default(),
             cost_microusd: 0,
             retry_after_ms: None,
+            finish: Finish::Stop,
             end: None,
         }
     }
@@ -97,6 +100,7 @@ impl Completions {
     pub(crate) fn whole(self) -> Result<Value, Refused> {
         let usage = self.usage();
         let text = self.text.joined();
+        let answered = self.answered();
         let (mut message, finish) = match self.end {
             Some(End::Failed(refused)) => return Err(refused),
             Some(End::ToolCalls) => {
@@ -106,7 +110,7 @@ impl Completions {
                     json!({ "role": "assistant", "content": content, "tool_calls": calls });
                 (message, "tool_calls")
             }
-            Some(End::Answered) => (json!({ "role": "assistant", "content": text }), "stop"),
+            Some(End::Answered) => (json!({ "role": "assistant", "content": text }), answered),
             None => return Err(Refused::answer_timeout()),
         };
         if !self.reasoning.is_empty() {
@@ -119,6 +123,16 @@ impl Completions {
             "created": created(self.run), "model": self.model, "choices": [choice],
             "usage": usage,
         }))
+    }
+
+    /// The `finish_reason` of an answer.
+    fn answered(&self) -> &'static str {
+        match self.finish {
+            // A run that is over waits for no call, whatever its model asked for last.
+            Finish::Stop | Finish::ToolCalls => "stop",
+            Finish::Length => "length",
+            Finish::ContentFilter => "content_filter",
+        }
     }
 
     fn usage(&self) -> Usage {
@@ -136,11 +150,8 @@ impl Completions {
             let function = json!({ "name": tool, "arguments": arguments });
             self.pending.push(json!({ "id": id, "type": "function", "function": function }));
         }
-        if let ServerFrame::Event(event) = frame
-            && event.event == EventType::InferenceResponse
-            && let Ok(response) = Event::<InferenceResponse>::decode(&event.stored)
-        {
-            self.count(&response.payload);
+        if let Some(response) = response(frame) {
+            self.count(&response);
         }
         match frame {
             ServerFrame::Done(done) => return self.done(done),
@@ -175,7 +186,8 @@ impl Completions {
     fn count(&mut self, response: &InferenceResponse) {
         self.cost_microusd += response.cost.as_ref().map_or(0, |cost| cost.microusd);
         match &response.outcome {
-            InferenceOutcome::Completed { usage, .. } => {
+            InferenceOutcome::Completed { usage, finish, .. } => {
+                self.finish = *finish;
                 self.tokens = self.tokens.plus(*usage);
                 self.model.clone_from(&response.model);
             }
@@ -219,7 +231,7 @@ impl Completions {
 
     fn last(&self) -> Vec<SseEvent> {
         let (mut out, finish) = match &self.end {
-            Some(End::Answered) => (Vec::new(), "stop"),
+            Some(End::Answered) => (Vec::new(), self.answered()),
             Some(End::ToolCalls) => (self.tool_calls(), "tool_calls"),
             Some(End::Failed(refused)) => return vec![error(refused.body())],
             None => return Vec::new(),

@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
-use nexus_contracts::ToolOutcome;
+use nexus_contracts::{Finish, InferenceOutcome, ToolOutcome};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::calls::{Asks, By, Calls, News};
 use super::text::Text;
-use super::{Encoder, SseEvent};
+use super::{Encoder, SseEvent, response};
 use crate::cursor::Cursor;
 use crate::frames::{DoneFrame, ServerFrame};
 
@@ -25,6 +25,8 @@ pub(crate) struct Vercel {
     thoughts: u32,
     /// Whether a step is open, and the model call whose step it is, once that is known.
     step: Option<Option<Uuid>>,
+    /// Of the last model call that has answered.
+    finish: Finish,
     over: bool,
     answered: bool,
 }
@@ -48,6 +50,7 @@ impl Vercel {
             thinking: None,
             thoughts: 0,
             step: None,
+            finish: Finish::Stop,
             over: false,
             answered: false,
         }
@@ -171,7 +174,7 @@ impl Vercel {
                         json!({ "type": "file", "url": url, "mediaType": file.media_type }),
                     ));
                 }
-                self.finish("stop", out);
+                self.finish(answered(self.finish), out);
             }
             ("cancelled", _) => {
                 self.end_step(out);
@@ -196,6 +199,11 @@ impl Encoder for Vercel {
         }
         if let Some(news) = self.calls.frame(frame) {
             self.news(news, &mut out);
+        }
+        if let Some(InferenceOutcome::Completed { finish, .. }) =
+            response(frame).map(|response| response.outcome)
+        {
+            self.finish = finish;
         }
         match frame {
             ServerFrame::Done(done) => self.done(done, &mut out),
@@ -227,6 +235,16 @@ impl Encoder for Vercel {
 
     fn said(&self) -> Option<String> {
         self.answered.then(|| self.text.joined())
+    }
+}
+
+/// The `finishReason` of an answer.
+fn answered(finish: Finish) -> &'static str {
+    match finish {
+        // A run that is over waits for no call, whatever its model asked for last.
+        Finish::Stop | Finish::ToolCalls => "stop",
+        Finish::Length => "length",
+        Finish::ContentFilter => "content-filter",
     }
 }
 

@@ -138,6 +138,21 @@ fn the_model_that_answered_is_named_with_what_was_used_and_paid() {
     assert_eq!((&last["model"], &last["usage"]), (&json!("b/y"), &wanted));
 }
 
+#[test]
+fn an_answer_that_its_model_did_not_end_says_so() {
+    for (finish, reason) in [
+        (Finish::Stop, "stop"),
+        (Finish::Length, "length"),
+        (Finish::ContentFilter, "content_filter"),
+        (Finish::ToolCalls, "stop"),
+    ] {
+        let chunks = encode_json(&mut encoder(&[]), &ends_early(finish));
+        assert_eq!(read(&chunks), ("Let me see.\n\nIt is 12".to_owned(), json!(reason)));
+        let whole = whole(&ends_early(finish), &[]);
+        assert_eq!(whole["choices"][0]["finish_reason"], reason);
+    }
+}
+
 #[tokio::test]
 async fn failed_model_calls_have_the_status_that_tells_what_to_do() {
     for (code, retry, status, told, after) in [

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use nexus_bus::Message;
 use nexus_contracts::{
-    AgentSnapshot, Approvals, ChunkDelta, Decision, Effect, IncomingRequest, InferenceError,
-    InferenceOutcome, InferenceResponse, Notice, NotifyDeliver, Outcome, RunConfiguration,
-    RunStarted, ToolApproval, ToolOutcome, ToolResult, ToolSpec,
+    AgentSnapshot, Approvals, ChunkDelta, Decision, Effect, Finish, IncomingRequest,
+    InferenceError, InferenceOutcome, InferenceResponse, Notice, NotifyDeliver, Outcome,
+    RunConfiguration, RunStarted, ToolApproval, ToolOutcome, ToolResult, ToolSpec, Usage,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -199,6 +199,26 @@ pub(super) fn model_fails(code: &str, retry_after_ms: Option<u64>) -> Vec<Server
     Scene::begun()
         .event(|log| log.stored(RUN, id(50), response))
         .event(|log| log.ends(RUN, outcome))
+        .frames
+}
+
+/// A run whose model does not come to the end of what it says, after a call that it ended itself.
+pub(super) fn ends_early(finish: Finish) -> Vec<ServerFrame> {
+    let outcome = InferenceOutcome::Completed {
+        text: "It is 12".to_owned(),
+        tool_calls: Vec::new(),
+        finish,
+        usage: Usage::of(3, 2),
+        turn: None,
+    };
+    let response = InferenceResponse::of(SECOND, "m".to_owned(), outcome, 1);
+    Scene::begun()
+        .event(|log| log.model_says(RUN, FIRST, "Let me see.", &["clock"]))
+        .event(|log| log.executes(RUN, CALL, "clock", None))
+        .result(CALL, "clock", "12:30")
+        .event(|log| log.asks_model(RUN, SECOND))
+        .event(|log| log.stored(RUN, id(60), response))
+        .event(|log| log.ends(RUN, answered("It is 12")))
         .frames
 }
 

@@ -1,3 +1,4 @@
+use nexus_contracts::Finish;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -106,6 +107,19 @@ fn every_end_is_told() {
     assert_eq!(kinds_of(&ending(cancelled())), "abort");
     assert_eq!(kinds_of(&with_reset()), "error");
     assert_eq!(kinds_of(&steered()), "finish");
+}
+
+#[test]
+fn an_answer_that_its_model_did_not_end_says_so() {
+    for (finish, reason) in [
+        (Finish::Stop, "stop"),
+        (Finish::Length, "length"),
+        (Finish::ContentFilter, "content-filter"),
+        (Finish::ToolCalls, "stop"),
+    ] {
+        let events = encode_json(&mut encoder(&[]), &ends_early(finish));
+        assert_eq!(events.last().unwrap()["finishReason"], reason);
+    }
 }
 
 #[test]
