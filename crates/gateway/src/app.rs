@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::hub::Hub;
 use crate::keys::{Keys, Principal};
+use crate::names;
 use crate::origin;
 use crate::readiness::Readiness;
 use crate::socket::Clients;
@@ -90,10 +91,10 @@ impl App {
         self.agents.entries().keys().cloned().collect()
     }
 
-    /// What `/v1/models` lists: agents first.
+    /// What `/v1/models` lists: agents first, then models, `auto` and the aliases.
     pub(crate) fn models(&self) -> Vec<String> {
         let agents = self.agents().into_iter().map(|name| format!("nexus/{name}"));
-        agents.chain(self.models.entries().values().flatten().cloned()).collect()
+        agents.chain(names::shown(&self.models.entries()).cloned()).collect()
     }
 
     /// The agent and the model that a model name asks for.
@@ -105,9 +106,7 @@ impl App {
         if self.agents.entries().contains_key(agent) {
             return Some((Some(agent.to_owned()), None));
         }
-        let known = self.models.entries().values().flatten().any(|model| {
-            model == name || model.split_once('/').is_some_and(|(_, bare)| bare == name)
-        });
-        known.then(|| (Some(self.config.default_agent.clone()), Some(name.to_owned())))
+        names::is_known(&self.models.entries(), name)
+            .then(|| (Some(self.config.default_agent.clone()), Some(name.to_owned())))
     }
 }

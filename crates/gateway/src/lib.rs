@@ -27,6 +27,7 @@ pub mod fuzzing;
 mod health;
 mod hub;
 mod keys;
+mod names;
 mod openai;
 mod origin;
 mod patient;

@@ -64,11 +64,19 @@ impl Preference<'_> {
 
 /// `provider/model` of everything that can be asked now.
 pub(crate) fn available(offers: &[Offer]) -> Vec<String> {
-    let names = |offer: &Offer| {
-        let full = |model: &String| format!("{}/{model}", offer.provider);
-        offer.models.iter().map(full).collect::<Vec<_>>()
-    };
-    offers.iter().filter(|offer| offer.available).flat_map(names).collect()
+    offers.iter().filter(|offer| offer.available).flat_map(full_names).collect()
+}
+
+/// What else may be named: `provider/model` of what cannot be asked now, but perhaps by those with
+/// a key of their own; and `provider/*` of providers that take any name.
+pub(crate) fn others(offers: &[Offer]) -> Vec<String> {
+    let closed = offers.iter().filter(|offer| !offer.available).flat_map(full_names);
+    let open = offers.iter().filter(|offer| !offer.only_these);
+    closed.chain(open.map(|offer| format!("{}/*", offer.provider))).collect()
+}
+
+fn full_names(offer: &Offer) -> impl Iterator<Item = String> {
+    offer.models.iter().map(|model| format!("{}/{model}", offer.provider))
 }
 
 pub(crate) fn first_available(offers: &[Offer]) -> Option<Choice> {
@@ -191,5 +199,6 @@ mod tests {
     fn only_what_can_be_asked_is_available() {
         let offers = [offer("openai", &["gpt"], false), offer("ollama", &["a", "b"], true)];
         assert_eq!(available(&offers), ["ollama/a", "ollama/b"]);
+        assert_eq!(others(&offers), ["openai/gpt", "ollama/*"]);
     }
 }

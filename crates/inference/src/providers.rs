@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::call::{Class, Provider};
 use crate::catalogs::Catalogs;
-use crate::choice::{Choice, Offer, Preference, available};
+use crate::choice::{Choice, Offer, Preference, available, others};
 use crate::config::Config;
 use crate::credential::Wallet;
 use crate::demo::Demo;
@@ -28,6 +28,10 @@ pub(crate) use entry::Entry;
 
 /// Setting with the models that can be asked, for whoever shows a choice.
 const MODEL_LIST: &str = "model.list";
+/// Setting with the names that are no model's: `auto`, and the aliases.
+const MODEL_ROUTES: &str = "model.routes";
+/// Setting with what else may be named; see [`others`].
+const MODEL_OTHERS: &str = "model.others";
 
 /// Pause between a reason to look at the providers and the look.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -67,7 +71,12 @@ impl Providers {
 
     /// Follows the settings and the providers, for ever.
     pub(crate) async fn follow(&self) {
-        tokio::join!(self.follow_settings(), self.follow_models(), self.follow_providers());
+        tokio::join!(
+            self.follow_settings(),
+            self.follow_models(),
+            self.follow_routes(),
+            self.follow_providers()
+        );
     }
 
     /// New settings hold at once, however long a provider takes to say what it has.
@@ -86,6 +95,14 @@ impl Providers {
             catalog.changed().await;
             let models = Models::of(&catalog.entries());
             *self.models.write().unwrap_or_else(PoisonError::into_inner) = models;
+        }
+    }
+
+    async fn follow_routes(&self) {
+        let mut catalog = self.catalogs.routes.clone();
+        loop {
+            catalog.changed().await;
+            self.look.notify_one();
         }
     }
 
@@ -300,9 +317,16 @@ impl Providers {
     }
 
     async fn publish(&self) {
-        let models = self.available();
-        if let Err(error) = self.bus.put_setting(Bucket::Tools, MODEL_LIST, &models).await {
-            tracing::warn!(error = %Chain(&error), "the list of models could not be published");
+        let offers = self.offers(&self.entries());
+        let lists = [
+            (MODEL_LIST, available(&offers)),
+            (MODEL_ROUTES, self.routed(routing::names)),
+            (MODEL_OTHERS, others(&offers)),
+        ];
+        for (key, names) in lists {
+            if let Err(error) = self.bus.put_setting(Bucket::Tools, key, &names).await {
+                tracing::warn!(error = %Chain(&error), key, "the list of models could not be published");
+            }
         }
     }
 }

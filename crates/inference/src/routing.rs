@@ -124,6 +124,17 @@ pub(crate) fn default_choice(world: World<'_>) -> Option<Choice> {
     plan.targets.into_iter().next()
 }
 
+/// The names that are no model's and can be asked for: `auto`, and the aliases.
+pub(crate) fn names(world: World<'_>) -> Vec<String> {
+    let routes = Routes(world.routes);
+    let aliases = world.routes.keys().map(String::as_str).filter(|name| {
+        // These two mean what they mean, whatever their tables hold.
+        !["auto", "default"].contains(name) && routes.alias(name).is_some()
+    });
+    let is_served = |name: &&str| plan(&asked(name, ""), world, Asker::default()).is_ok();
+    std::iter::once("auto").chain(aliases).filter(is_served).map(str::to_owned).collect()
+}
+
 /// Whether the policy is asked for this model, so that [`Asker::sticky`] matters.
 pub(crate) fn is_auto(model: &str, preference: Preference<'_>) -> bool {
     model == "auto" || (model == "default" && preference.default_model == Some("auto"))

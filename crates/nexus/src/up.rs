@@ -92,7 +92,7 @@ async fn model_in_use(deps: &Deps) -> Result<String> {
     stop.cancel();
     let entries = models.entries();
     let chosen = deps.config.inference.default_model.as_ref();
-    let model = chosen.or_else(|| entries.values().flatten().next());
+    let model = chosen.or_else(|| entries.get("list")?.first());
     Ok(match model.map(String::as_str) {
         None => "none: no provider can be reached".to_owned(),
         Some("demo/demo") => {

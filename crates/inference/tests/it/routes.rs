@@ -57,6 +57,40 @@ async fn alias_holds_as_soon_as_it_is_set_and_costs_nothing_on_this_machine() {
 }
 
 #[tokio::test]
+async fn names_that_are_no_models_are_published_as_soon_as_they_mean_something() {
+    let world = World::start().await;
+    let shipped = ["auto", "easy", "hard", "medium", "vision", "web"];
+    assert_eq!(world.listed_as("routes", "auto").await, shipped);
+    for (name, route) in [
+        ("default", json!({ "chain": ["mock"] })),
+        ("after-mock", json!({ "after": "mock/mock", "chain": ["demo"] })),
+        ("nobody", json!({ "chain": ["nobody"] })),
+        ("own", json!({ "chain": ["closed/secret"] })),
+        ("quick", json!({ "chain": ["nobody", "mock/mock-plain"] })),
+    ] {
+        put(&world, &format!("route.{name}"), route).await;
+    }
+    world.listed_as("routes", "quick").await;
+    let closed = json!({ "kind": "openai-chat", "base_url": world.mock.url(),
+        "api_key_env": "KEY_THAT_NOBODY_SET", "models": ["secret"] });
+    put(&world, "provider.closed", closed).await;
+    let wanted = ["auto", "easy", "hard", "medium", "own", "quick", "vision", "web"];
+    assert_eq!(world.listed_as("routes", "own").await, wanted);
+    let others = world.listed_as("others", "closed/secret").await;
+    for (name, is_there) in [
+        ("openai/gpt-5.6", true),
+        ("ollama/*", true),
+        ("mock/*", true),
+        ("mock/mock", false),
+        ("openai/*", false),
+        ("demo/*", false),
+    ] {
+        assert_eq!(others.iter().any(|other| other == name), is_there, "{name} in {others:?}");
+    }
+    assert_eq!(world.listed("demo/demo").await, world.available);
+}
+
+#[tokio::test]
 async fn tenant_of_this_machine_is_answered_here_or_not_at_all() {
     let world = World::start().await;
     // TEST-NET-1: whoever connects to it waits.

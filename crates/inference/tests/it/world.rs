@@ -270,13 +270,18 @@ impl World {
 
     /// The models that the bus names once `wanted` is among them.
     pub(crate) async fn listed(&self, wanted: &str) -> Vec<String> {
+        self.listed_as("list", wanted).await
+    }
+
+    /// A list of names, once `wanted` is among them.
+    pub(crate) async fn listed_as(&self, name: &str, wanted: &str) -> Vec<String> {
         let mut lists =
             Catalog::<Vec<String>>::follow(&self.bus, Bucket::Tools, "model", self.stop.clone())
                 .await
                 .unwrap();
         let waiting = async {
             loop {
-                match lists.entries().get("list") {
+                match lists.entries().get(name) {
                     Some(list) if list.iter().any(|model| model == wanted) => return list.clone(),
                     _ => lists.changed().await,
                 }

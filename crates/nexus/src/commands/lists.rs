@@ -47,7 +47,10 @@ pub(crate) async fn models(settings: &Settings, json: bool) -> Result<ExitCode> 
     let stop = CancellationToken::new();
     let models = Catalog::<Vec<String>>::follow(&bus, Bucket::Tools, "model", stop).await?;
     let entries = models.entries();
-    let models: Vec<&String> = entries.values().flatten().collect();
+    // Models that can be asked now, then `auto` and the aliases.
+    let shown = ["list", "routes"];
+    let models: Vec<&String> =
+        shown.iter().filter_map(|list| entries.get(*list)).flatten().collect();
     if json {
         say!("{}", serde_json::to_string(&models)?);
     } else {
