@@ -1,6 +1,7 @@
 //! The HTTP APIs: native, chat completions, AG-UI, Vercel.
 
 mod history;
+mod names;
 mod native;
 mod origins;
 mod secrecy;
