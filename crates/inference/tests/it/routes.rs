@@ -71,10 +71,16 @@ async fn names_that_are_no_models_are_published_as_soon_as_they_mean_something()
         put(&world, &format!("route.{name}"), route).await;
     }
     world.listed_as("routes", "quick").await;
+    // One after the other: what a look at the providers finds by chance is not all of them.
+    for name in ["x1", "x2", "x3", "x4"] {
+        put(&world, &format!("route.{name}"), json!({ "chain": ["mock"] })).await;
+        world.listed_as("routes", name).await;
+    }
     let closed = json!({ "kind": "openai-chat", "base_url": world.mock.url(),
         "api_key_env": "KEY_THAT_NOBODY_SET", "models": ["secret"] });
     put(&world, "provider.closed", closed).await;
-    let wanted = ["auto", "easy", "hard", "medium", "own", "quick", "vision", "web"];
+    let wanted =
+        ["auto", "easy", "hard", "medium", "own", "quick", "vision", "web", "x1", "x2", "x3", "x4"];
     assert_eq!(world.listed_as("routes", "own").await, wanted);
     let others = world.listed_as("others", "closed/secret").await;
     for (name, is_there) in [
