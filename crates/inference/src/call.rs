@@ -137,6 +137,15 @@ impl Class {
     }
 }
 
+/// What a failure is beside its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Special {
+    /// [`Class::NoKey`]: there is no own key, and the operator's may not be used.
+    KeyNotGranted,
+    /// [`Class::Truncated`]: the answer had an end, and nothing before it.
+    EmptyAnswer,
+}
+
 /// Most characters of a provider's own words in our messages.
 const MAX_MESSAGE: usize = 500;
 /// Most characters that are looked at for them.
@@ -147,6 +156,7 @@ const MAX_RAW: usize = 8192;
 #[error("{}: {message}", class.as_str())]
 pub(crate) struct CallError {
     pub(crate) class: Class,
+    pub(crate) special: Option<Special>,
     /// One line; after [`Self::presentable`] also bounded and without secrets.
     pub(crate) message: String,
     /// When the provider wants to be asked again.
@@ -165,6 +175,7 @@ impl CallError {
         let message = message.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         Self {
             class,
+            special: None,
             message,
             retry_after: None,
             status: None,

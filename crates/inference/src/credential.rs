@@ -10,12 +10,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::call::{CallError, Class};
+use crate::call::{CallError, Class, Special};
 use crate::settings::Endpoint;
 use crate::{Error, Secrets};
-
-/// What somebody reads who has no key and may not use the operator's (VLT-04).
-const NO_KEY: &str = "No LLM key configured. Provide your own key or request operator access.";
 
 /// Longest that a call waits until it is noted that its key was refused.
 const NOTING: Duration = Duration::from_secs(1);
@@ -79,7 +76,13 @@ impl Wallet {
             return Ok(own);
         }
         if !self.may_use_operators(speaker.tenant) {
-            return Err(CallError::new(Class::NoKey, NO_KEY));
+            return Err(CallError {
+                special: Some(Special::KeyNotGranted),
+                ..CallError::new(
+                    Class::NoKey,
+                    "there is no own key, and the operator's is not granted",
+                )
+            });
         }
         self.operators(provider, endpoint)
     }

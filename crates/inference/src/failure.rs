@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use nexus_contracts::{InferenceError, InferenceOutcome};
 
-use crate::call::{CallError, Class};
+use crate::call::{CallError, Class, Special};
 use crate::cooling::Rest;
 use crate::fit::Unfit;
 
-/// What somebody reads who may not be asked for with anybody's key (VLT-04).
+/// What somebody reads for whom no provider may be asked with anybody's key (VLT-04).
 const NO_KEY: &str = "No LLM key configured. Provide your own key or request operator access.";
 
 /// Why a target did not answer.
@@ -151,7 +151,7 @@ fn explain(provider: &str, place: &str, error: &CallError) -> String {
         Class::Auth => {
             format!("{who} does not let us in ({said}). Check the key, or add another one.")
         }
-        Class::NoKey if error.message == NO_KEY => NO_KEY.to_owned(),
+        Class::NoKey if error.special == Some(Special::KeyNotGranted) => NO_KEY.to_owned(),
         // The operator's own, who may be told which one is missing.
         Class::NoKey => format!("{NO_KEY} ({provider}: {said}.)"),
         Class::Invalid => format!("{who} refused the request ({said})."),
@@ -188,8 +188,13 @@ mod tests {
 
     #[test]
     fn who_has_no_key_reads_the_same_everywhere() {
-        let refused = shown(&Cause::Call(CallError::new(Class::NoKey, NO_KEY)));
+        let special = Some(Special::KeyNotGranted);
+        let not_granted = CallError { special, ..CallError::new(Class::NoKey, "whatever it says") };
+        let refused = shown(&Cause::Call(not_granted));
         assert_eq!(refused, InferenceError::new("no_llm_key", NO_KEY));
+        // What a message says decides nothing.
+        let alike = shown(&Cause::Call(CallError::new(Class::NoKey, NO_KEY)));
+        assert_ne!(alike, refused);
         let missing = shown(&Cause::Call(CallError::new(Class::NoKey, "K is not set")));
         assert_eq!(missing.message, format!("{NO_KEY} (ollama: K is not set.)"));
     }

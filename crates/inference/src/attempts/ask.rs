@@ -7,10 +7,8 @@ use super::Job;
 use super::ledger::{Ear, Seen};
 use super::target::{Target, Waits};
 use crate::breaker::Verdict;
-use crate::call::{Call, CallError, Class, Completion};
+use crate::call::{Call, CallError, Class, Completion, Special};
 use crate::live::Live;
-
-const EMPTY: &str = "the answer was empty";
 
 impl Job<'_> {
     /// Asks a target once.
@@ -61,7 +59,8 @@ impl Job<'_> {
             Ok(completion) if is_empty(&completion) => Err(CallError {
                 usage: completion.usage,
                 provider_request_id: completion.provider_request_id,
-                ..CallError::new(Class::Truncated, EMPTY)
+                special: Some(Special::EmptyAnswer),
+                ..CallError::new(Class::Truncated, "the answer was empty")
             }),
             result => result,
         }
@@ -80,7 +79,7 @@ pub(super) fn verdict(error: &CallError, waits: Waits, deadline: Instant) -> Ver
     match error.class {
         Class::Overloaded | Class::Transport => Verdict::Fails,
         // One question may have no answer.
-        Class::Truncated if error.message == EMPTY => Verdict::Nothing,
+        Class::Truncated if error.special == Some(Special::EmptyAnswer) => Verdict::Nothing,
         Class::Truncated => Verdict::Fails,
         // The caller waited no longer.
         Class::Timeout if waits.hurried || Instant::now() >= deadline => Verdict::Nothing,
@@ -92,5 +91,24 @@ pub(super) fn verdict(error: &CallError, waits: Waits, deadline: Instant) -> Ver
         | Class::Invalid
         | Class::ContextLength
         | Class::ContentFilter => Verdict::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::settings::Patience;
+
+    #[tokio::test]
+    async fn empty_answer_says_nothing_about_a_model_and_its_words_decide_nothing() {
+        let second = Duration::from_secs(1);
+        let patience = Patience { first_byte: second, idle: second };
+        let waits = Waits { patience, first_token: None, hurried: false };
+        let cut = CallError::new(Class::Truncated, "the answer was empty");
+        let empty = CallError { special: Some(Special::EmptyAnswer), ..cut.clone() };
+        let verdict = |error| verdict(error, waits, Instant::now() + second);
+        assert_eq!((verdict(&empty), verdict(&cut)), (Verdict::Nothing, Verdict::Fails));
     }
 }
