@@ -48,13 +48,16 @@ pub struct InferenceResponse {
     pub outcome: InferenceOutcome,
     /// From the start of the call to its end.
     pub duration_ms: u64,
-    /// What the whole call costs: all attempts that a provider charges for.
+    /// What the whole call costs: all attempts that a provider charges for. The price is that of
+    /// the last of them; each attempt has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
-    /// Whose key paid for the answer; `None` where no key is needed.
+    /// Whose key paid for the answer, or for the last attempt that used tokens where none
+    /// answered; `None` where no key is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyOwner>,
-    /// Every attempt in order, the one that answered last; also those of workers that were killed.
+    /// Every attempt in the order of its number, also those of workers that were killed and those
+    /// for which nobody was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     /// Why this model was chosen, when the request left it open.

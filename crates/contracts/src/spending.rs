@@ -64,6 +64,15 @@ fn is_false(flag: &bool) -> bool {
     !*flag
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+fn yes() -> bool {
+    true
+}
+
 /// What something costs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
@@ -106,8 +115,16 @@ pub struct Attempt {
     /// Which of several samples it is for, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<u32>,
-    /// Class of its failure, for example `overloaded`; `None` when it answered. `lost` with a
-    /// killed worker; not made: `breaker_open`, `resting`, `unfit`, `no_key`, `over_budget`.
+    /// Whether the provider was asked: `failure` says why not. Absent means that it was.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub asked: bool,
+    /// Whose key it was asked with; `None` where no key is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyOwner>,
+    /// Class of its failure, for example `overloaded`; `None` when it answered. `cancelled` when
+    /// it was cut off, `lost` with a killed worker. Not asked: `breaker_open`, `resting`, `unfit`,
+    /// `no_key`, `over_budget`, `exhausted` (the call's attempts), `gone` (the provider), or the
+    /// class of what was wrong with the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +138,8 @@ pub struct Attempt {
     /// What the provider reported; an estimate where it was cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// `None` when the provider charges nothing for it.
+    /// `None` when nothing was used or nobody knows the price; what is free costs 0, by the price
+    /// `local`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
 }

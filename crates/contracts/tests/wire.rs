@@ -129,3 +129,16 @@ fn an_answer_repeats_its_id() {
     assert_eq!(answer().metadata.causation_id, Some(event.id));
     assert_eq!(answer().correlation_id, event.id);
 }
+
+#[test]
+fn attempt_of_which_nothing_else_is_said_was_asked_and_one_that_was_not_says_so() {
+    let written = json!({ "number": 1, "model": "groq/llama", "duration_ms": 5 });
+    let attempt: Attempt = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!((attempt.asked, attempt.key), (true, None));
+    assert_eq!(serde_json::to_value(&attempt).unwrap(), written);
+
+    let skipped = Attempt { asked: false, key: Some(KeyOwner::User), ..attempt };
+    let text = serde_json::to_value(&skipped).unwrap();
+    assert_eq!((&text["asked"], &text["key"]), (&json!(false), &json!("user")));
+    assert_eq!(serde_json::from_value::<Attempt>(text).unwrap(), skipped);
+}

@@ -20,7 +20,7 @@ use nexus_contracts::{Consensus, Event, InferenceRequest, KeyOwner, Usage};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use self::ledger::Ledger;
+pub(crate) use self::ledger::{Ledger, payer};
 
 use self::course::Pick;
 use self::step::{Progress, Step};

@@ -4,14 +4,16 @@ use nexus_blobs::Blobs;
 use nexus_bus::{
     Bus, Chain, Delivery, Handler, Limits, Questions, Reader, Runner, Start, failpoint,
 };
-use nexus_contracts::{Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp};
+use nexus_contracts::{
+    Attempt, Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp,
+};
 use nexus_vault::Vault;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules, lost};
+use crate::attempts::{Answer, Ended, Engine, Job, Ledger, Rules, lost, payer};
 use crate::breaker::Breakers;
 use crate::call::Completion;
 use crate::catalogs::Catalogs;
@@ -251,7 +253,7 @@ impl Worker {
                 .record(started.elapsed().saturating_sub(busy).as_secs_f64());
         }
         let (attempts, cost) = ledger.close();
-        let (mut key, mut consensus) = (None, None);
+        let (mut key, mut consensus) = (payer(&attempts), None);
         let (model, provider, outcome) = match ended {
             None => {
                 let last = attempts.last().map(|attempt| attempt.model.clone());
@@ -281,9 +283,9 @@ impl Worker {
             }
         };
         count(&provider, name(&outcome));
-        if let Some(cost) = &cost {
+        for (provider, microusd) in attempts.iter().filter_map(charge) {
             metrics::counter!("nexus_inference_cost_microusd_total", "provider" => provider)
-                .increment(cost.microusd);
+                .increment(microusd);
         }
         InferenceResponse {
             cost,
@@ -359,6 +361,12 @@ fn name(outcome: &InferenceOutcome) -> &'static str {
         InferenceOutcome::Failed(_) => "failed",
         InferenceOutcome::Cancelled => "cancelled",
     }
+}
+
+/// Which provider an attempt is charged by, and how much.
+fn charge(attempt: &Attempt) -> Option<(String, u64)> {
+    let (provider, _) = attempt.model.split_once('/')?;
+    attempt.cost.as_ref().map(|cost| (provider.to_owned(), cost.microusd))
 }
 
 fn count(provider: &str, outcome: &'static str) {

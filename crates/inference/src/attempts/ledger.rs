@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use nexus_contracts::{Attempt, Cost, InferenceRequest, Timestamp, Usage};
+use nexus_contracts::{Attempt, Cost, InferenceRequest, KeyOwner, Timestamp, Usage};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -59,13 +59,14 @@ impl<'r> Ledger<'r> {
         &'l self,
         model: &str,
         sample: Option<u32>,
+        key: Option<KeyOwner>,
         facts: &'l Facts,
         seen: &'l Seen,
     ) -> Running<'l, 'r> {
         let mut entries = self.lock();
         entries.last += 1;
         entries.requests += 1;
-        let attempt = blank(entries.last, model, sample);
+        let attempt = Attempt { key, ..blank(entries.last, model, sample) };
         drop(entries);
         Running { ledger: self, attempt: Some(attempt), facts, seen, started: Instant::now() }
     }
@@ -75,7 +76,7 @@ impl<'r> Ledger<'r> {
         let mut entries = self.lock();
         entries.last += 1;
         let failure = Some(cause.label().to_owned());
-        let attempt = Attempt { failure, ..blank(entries.last, model, sample) };
+        let attempt = Attempt { asked: false, failure, ..blank(entries.last, model, sample) };
         entries.attempts.push(attempt);
     }
 
@@ -113,7 +114,8 @@ impl<'r> Ledger<'r> {
         attempts.sort_by_key(|attempt| attempt.number);
         let costs = || attempts.iter().filter_map(|attempt| attempt.cost.as_ref());
         let microusd = costs().fold(0_u64, |sum, cost| sum.saturating_add(cost.microusd));
-        // Of the answer, where there is one: it comes last.
+        // One price stands for all: that of the last, not always of the answer's where several
+        // samples were asked for.
         let cost = costs().next_back().map(|cost| Cost { microusd, price: cost.price.clone() });
         (attempts, cost)
     }
@@ -137,12 +139,19 @@ impl Entries {
     }
 }
 
+/// Whose key paid for a call that nobody answered, as far as tokens were used.
+pub(crate) fn payer(attempts: &[Attempt]) -> Option<KeyOwner> {
+    attempts.iter().rfind(|attempt| attempt.usage.is_some()).and_then(|attempt| attempt.key)
+}
+
 /// An attempt of which nothing is known yet.
 pub(super) fn blank(number: u32, model: &str, sample: Option<u32>) -> Attempt {
     Attempt {
         number,
         model: model.to_owned(),
         sample,
+        asked: true,
+        key: None,
         failure: None,
         http_status: None,
         provider_request_id: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nexus_bus::{Bus, CHUNKS, Chain, Delivery, Filter, Reader, Start};
 use nexus_contracts::{
-    Attempt, ChunkDelta, Event, InferenceChunk, InferenceRequest, Timestamp, Usage,
+    Attempt, ChunkDelta, Event, InferenceChunk, InferenceRequest, KeyOwner, Timestamp, Usage,
 };
 use tokio::time::timeout;
 
@@ -39,7 +39,8 @@ pub(crate) async fn enter(
     };
     for begun in begun(pieces) {
         let facts = facts(providers, &begun.model);
-        let attempt = begun.lost(ledger, &facts);
+        let key = payer(providers, event, &begun.model).await;
+        let attempt = Attempt { key, ..begun.lost(ledger, &facts) };
         tracing::warn!(number = attempt.number, model = %attempt.model, "a killed worker's model call is lost");
         ledger.lost(attempt);
     }
@@ -70,6 +71,18 @@ fn facts(providers: &Providers, model: &str) -> Arc<Facts> {
         Some(providers.facts(&providers.entry(provider)?, &choice))
     });
     found.unwrap_or_default()
+}
+
+/// Whose key a model is asked with now: pieces do not say with which one it was.
+async fn payer(
+    providers: &Providers,
+    event: &Event<InferenceRequest>,
+    model: &str,
+) -> Option<KeyOwner> {
+    let (provider, _) = model.split_once('/')?;
+    let entry = providers.entry(provider)?;
+    let found = providers.wallet().credential(&event.metadata, provider, entry.endpoint()?).await;
+    found.ok()?.owner
 }
 
 /// An attempt that its pieces tell of.

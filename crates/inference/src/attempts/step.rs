@@ -145,7 +145,8 @@ impl<'a> Job<'a> {
         progress.course.ask(at, self.started.elapsed());
         self.current.store(at, Ordering::Relaxed);
         let seen = Seen::default();
-        let running = self.ledger.begin(&target.full_name, self.sample, &target.facts, &seen);
+        let (model, key) = (&target.full_name, target.credential.owner);
+        let running = self.ledger.begin(model, self.sample, key, &target.facts, &seen);
         live.begin(running.number(), &target.full_name);
         let waits = target.waits(others, self.engine.rules.first_token);
         let span = telemetry::span(self.event, target);
@@ -156,7 +157,6 @@ impl<'a> Job<'a> {
                 let usage = running.answered(&completion);
                 telemetry::answered(&span, target, &completion, usage, &seen);
                 grant.settle(usage.input_tokens.saturating_add(usage.output_tokens));
-                let key = target.credential.owner;
                 let answer = Answer { completion, usage, key, consensus: None };
                 return Step::Answered(Box::new(answer));
             }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use nexus_bench::mockllm::{Fault, Options};
 use nexus_contracts::{
-    AttemptLimits, ChunkDelta, InferenceRequest, InferenceResponse, Message, Role, Sampling,
+    AttemptLimits, ChunkDelta, InferenceRequest, InferenceResponse, KeyOwner, Message, Role,
+    Sampling,
 };
 use serde_json::json;
 
@@ -37,11 +38,13 @@ async fn chained(settings: serde_json::Value, chain: &[&str]) -> World {
 #[tokio::test]
 async fn next_model_answers_and_all_attempts_are_listed() {
     let chain = ["mock/mock-plain-e500", "mock/mock-plain"];
-    let world = chained(json!({}), &chain).await;
+    let world = chained(json!({ "api_key_env": "MOCK_KEY" }), &chain).await;
     let response = world.asked("safe", "hi").await;
     assert_eq!((text(&response), response.model.as_str()), ("DONE hi", chain[1]));
     let overloaded = (chain[0], Some("overloaded"));
     assert_eq!(attempts(&response), [overloaded, overloaded, overloaded, (chain[1], None)]);
+    let operator = Some(KeyOwner::Operator);
+    assert!(response.attempts.iter().all(|attempt| attempt.asked && attempt.key == operator));
     assert!(
         response
             .attempts
@@ -107,6 +110,7 @@ async fn model_that_fails_again_and_again_is_left_alone_and_tried_again() {
     assert_eq!(world.mock.stats().chat, 5);
     let open = world.asked("mock/mock-plain", "hi").await;
     assert_eq!(attempts(&open), [("mock/mock-plain", Some("breaker_open"))]);
+    assert!(!open.attempts[0].asked && open.key.is_none(), "{open:?}");
     assert!(failure(&open).1.contains("is left alone for"), "{open:?}");
     assert_eq!(world.mock.stats().chat, 5, "it was not asked");
     let works = within("the probe", async || {

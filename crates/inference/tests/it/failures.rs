@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nexus_bench::mockllm::{Fault, Options};
 use nexus_contracts::{
-    Event, InferenceOutcome, InferenceRequest, LOCAL_TENANT, Message, Metadata, Outcome,
+    Event, InferenceOutcome, InferenceRequest, KeyOwner, LOCAL_TENANT, Message, Metadata, Outcome,
     ProcessedRequest, Role, RunCancel, Sampling, TenantId, Timestamp, Token,
 };
 use serde_json::json;
@@ -112,7 +112,8 @@ async fn long_call(world: &World) -> Event<InferenceRequest> {
 
 #[tokio::test]
 async fn cancelled_run_is_cut_off_at_once() {
-    let world = World::start().await;
+    let settings = json!({ "api_key_env": "MOCK_KEY" });
+    let world = World::with(Options::default(), settings, now).await;
     let request = long_call(&world).await;
     let cancel = RunCancel::of(request.correlation_id, None);
     let cancel =
@@ -124,6 +125,8 @@ async fn cancelled_run_is_cut_off_at_once() {
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
     let [cut] = response.attempts.as_slice() else { panic!("{response:?}") };
     assert_eq!(cut.failure.as_deref(), Some("cancelled"));
+    let operator = Some(KeyOwner::Operator);
+    assert_eq!((cut.key, response.key), (operator, operator), "who pays is known all the same");
     assert!(cut.usage.is_some_and(|usage| usage.estimated && usage.input_tokens > 0), "{cut:?}");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nexus_bench::mockllm::Options;
 use nexus_bus::{Bucket, Records, Shelf};
-use nexus_contracts::{InferenceRequest, Message, Role};
+use nexus_contracts::{InferenceRequest, KeyOwner, Message, Role};
 use serde_json::{Value, json};
 
 use crate::world::{Screen, World, failure, now, request, text, within};
@@ -82,10 +82,13 @@ async fn slots_are_shared_and_calls_wait_for_them() {
 
 #[tokio::test]
 async fn call_of_a_killed_worker_ends_once_and_lists_what_was_lost() {
-    let world = World::idle(Options::default(), json!({})).await;
+    let world = World::idle(Options::default(), json!({ "api_key_env": "MOCK_KEY" })).await;
+    let model = "mock/mock-plain-itl60-tok60";
+    let prices = json!([{ "from": "2026-01-01", "input": 10.0, "output": 20.0 }]);
+    let facts = json!({ "name": model, "prices": prices });
+    world.bus.put_setting(Bucket::Config, "model.mock", &facts).await.unwrap();
     let mut chunks = world.chunks().await;
     let doomed = world.join_doomed().await;
-    let model = "mock/mock-plain-itl60-tok60";
     let question = vec![Message::text(Role::User, "hi")];
     let asked = world.ask(model, question, Vec::new()).await;
     let mut screen = Screen::default();
@@ -105,7 +108,10 @@ async fn call_of_a_killed_worker_ends_once_and_lists_what_was_lost() {
         "{lost:?}"
     );
     assert_eq!((answered.number, answered.failure.as_deref()), (2, None));
+    let operator = Some(KeyOwner::Operator);
+    assert_eq!((lost.key, answered.key, response.key), (operator, operator, operator));
     let costs = response.attempts.iter().filter_map(|attempt| attempt.cost.as_ref());
     let sum = costs.map(|cost| cost.microusd).sum::<u64>();
     assert_eq!(response.cost.map(|cost| cost.microusd), Some(sum));
+    assert!(lost.cost.as_ref().is_some_and(|cost| cost.microusd > 0), "{lost:?}");
 }

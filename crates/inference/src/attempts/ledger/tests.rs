@@ -33,12 +33,13 @@ async fn attempt_that_is_cut_off_is_listed_with_an_estimate() {
     let request = request();
     let ledger = Ledger::new(&request, now);
     let (facts, seen) = (Facts::default(), Seen::default());
-    let running = ledger.begin("p/m", None, &facts, &seen);
+    let running = ledger.begin("p/m", None, Some(KeyOwner::Operator), &facts, &seen);
     tokio::time::advance(Duration::from_millis(7)).await;
     Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("nine char"));
     drop(running);
     let input = ledger.estimate();
     let cut = Attempt {
+        key: Some(KeyOwner::Operator),
         failure: Some("cancelled".to_owned()),
         first_token_ms: Some(7),
         duration_ms: 7,
@@ -55,7 +56,7 @@ async fn failure_is_billed_only_when_the_provider_reports_it_or_we_ended_it() {
     let facts = Facts::default();
     let used = |usage, shown, ours| {
         let seen = Seen::default();
-        let running = ledger.begin("p/m", None, &facts, &seen);
+        let running = ledger.begin("p/m", None, Some(KeyOwner::Operator), &facts, &seen);
         if shown {
             Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("four"));
         }
@@ -80,4 +81,32 @@ fn numbers_go_on_after_those_of_a_killed_worker() {
     let (attempts, total) = ledger.close();
     assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(total, cost);
+}
+
+#[test]
+fn who_was_not_asked_is_told_from_who_failed() {
+    let request = request();
+    let ledger = Ledger::new(&request, now);
+    // The same class: a key that could not be read, and a provider that had trouble.
+    let overloaded = || CallError::new(Class::Overloaded, "");
+    ledger.skip("p/m", None, &Cause::Call(overloaded()));
+    let (facts, seen) = (Facts::default(), Seen::default());
+    ledger.begin("p/m", None, None, &facts, &seen).failed(&overloaded(), false);
+    let (attempts, _) = ledger.close();
+    let told: Vec<_> =
+        attempts.iter().map(|attempt| (attempt.asked, attempt.failure.as_deref())).collect();
+    assert_eq!(told, [(false, Some("overloaded")), (true, Some("overloaded"))]);
+}
+
+#[test]
+fn call_that_nobody_answered_was_paid_by_who_paid_for_the_last_tokens() {
+    let paid = |number, key, usage| Attempt { key, usage, ..blank(number, "p/m", None) };
+    let used = Some(Usage::of(1, 1));
+    let attempts = [
+        paid(1, Some(KeyOwner::Operator), used),
+        paid(2, Some(KeyOwner::Tenant), used),
+        paid(3, Some(KeyOwner::User), None),
+    ];
+    assert_eq!(payer(&attempts), Some(KeyOwner::Tenant));
+    assert_eq!(payer(&attempts[2..]), None);
 }
