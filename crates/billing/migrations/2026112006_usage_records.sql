@@ -4,7 +4,11 @@ CREATE SCHEMA billing;
 GRANT USAGE ON SCHEMA billing TO nexus_app;
 
 CREATE TABLE billing.usage_records (
-    id uuid NOT NULL,                       -- of the inference.response or inference.embedded
+    id uuid NOT NULL,                       -- = response, or derived from it: see there
+    -- Of the inference.response or inference.embedded. A call that was put to several models, or
+    -- with several keys or at several prices, has a row for each; the one that has its id is of what
+    -- answered or was asked last, and the call is counted by it.
+    response uuid NOT NULL,
     tenant_id uuid NOT NULL,
     user_id text,
     at timestamptz NOT NULL,                -- the event's own time
@@ -26,8 +30,8 @@ CREATE TABLE billing.usage_records (
     cost_microusd bigint,                   -- NULL when nobody knows
     price text,                             -- row of the price table
     attempts integer NOT NULL,
-    lost_attempts integer NOT NULL,         -- of workers that were killed; in tokens and cost
-    outcome text NOT NULL,                  -- completed, failed, cancelled
+    lost_attempts integer NOT NULL,         -- of workers that were killed; in tokens, cost and attempts
+    outcome text NOT NULL,                  -- of the call: completed, failed, cancelled
     PRIMARY KEY (tenant_id, id),
     -- What the worker never writes cannot be read back either.
     CHECK (sequence >= 0 AND input_tokens >= 0 AND output_tokens >= 0 AND cache_read_tokens >= 0
@@ -42,6 +46,7 @@ CREATE TABLE billing.usage_records (
 -- Totals are asked for a time; what is compared with the stream is read in its order.
 CREATE INDEX usage_records_at ON billing.usage_records (tenant_id, at);
 CREATE INDEX usage_records_sequence ON billing.usage_records (tenant_id, sequence);
+CREATE INDEX usage_records_others ON billing.usage_records (tenant_id, response) WHERE id <> response;
 
 ALTER TABLE billing.usage_records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE billing.usage_records FORCE ROW LEVEL SECURITY;

@@ -21,7 +21,8 @@ impl Handler for Calls {
         event: &Event<InferenceResponse>,
         delivery: Delivery,
     ) -> Result<Option<Event<InferenceResponse>>, Error> {
-        self.0.write(UsageRecord::of_response(event, delivery.sequence)).await?;
+        let records = UsageRecord::of_response(event, delivery.sequence);
+        self.0.write(event.metadata.tenant, records).await?;
         failpoint::hit("billing.after_record");
         Ok(None)
     }
@@ -41,7 +42,8 @@ impl Handler for Embeddings {
         event: &Event<EmbedResponse>,
         delivery: Delivery,
     ) -> Result<Option<Event<EmbedResponse>>, Error> {
-        self.0.write(UsageRecord::of_embedded(event, delivery.sequence)).await?;
+        let records = vec![UsageRecord::of_embedded(event, delivery.sequence)];
+        self.0.write(event.metadata.tenant, records).await?;
         failpoint::hit("billing.after_record");
         Ok(None)
     }

@@ -32,32 +32,26 @@ impl Ledger {
     /// # Errors
     /// [`Error::Query`] when the database does not take one of them: none is written then.
     pub async fn write(&self, tenant: TenantId, records: &[&UsageRecord]) -> Result<(), Error> {
-        // One statement must not write a row twice.
-        let mut first: HashMap<Uuid, &UsageRecord> = HashMap::with_capacity(records.len());
-        for record in records {
-            let kept = first.entry(record.id).or_insert(record);
-            if record.sequence < kept.sequence {
-                *kept = record;
-            }
-        }
-        let rows: Vec<&UsageRecord> = first.into_values().collect();
+        let rows = once(records);
+        let responses: Vec<Uuid> = rows.iter().map(|record| record.response).collect();
         let rows = serde_json::to_string(&rows).map_err(Error::Record)?;
         let mut tx = self.tenant(tenant).await?;
         // An event that is stored twice, as after the stream has forgotten its id, counts once: as
         // it was first stored, whichever delivery comes first.
         sqlx::query(
             "INSERT INTO billing.usage_records AS known
-               (id, tenant_id, user_id, at, sequence, operation, channel, conversation, run, agent_id,
+               (id, response, tenant_id, user_id, at, sequence, operation, channel, conversation, run, agent_id,
                 provider, model, key_owner, input_tokens, output_tokens, cache_read_tokens,
                 cache_write_tokens, reasoning_tokens, is_estimated, cost_microusd, price, attempts,
                 lost_attempts, outcome)
-             SELECT id, tenant_id, user_id, at, sequence, operation, channel, conversation, run, agent_id,
+             SELECT id, response, tenant_id, user_id, at, sequence, operation, channel, conversation, run, agent_id,
                 provider, model, key_owner, input_tokens, output_tokens, cache_read_tokens,
                 cache_write_tokens, reasoning_tokens, is_estimated, cost_microusd, price, attempts,
                 lost_attempts, outcome
              FROM json_populate_recordset(NULL::billing.usage_records, $1::text::json)
+             ORDER BY response, id <> response
              ON CONFLICT (tenant_id, id) DO UPDATE SET
-               user_id = EXCLUDED.user_id, at = EXCLUDED.at, sequence = EXCLUDED.sequence,
+               response = EXCLUDED.response, user_id = EXCLUDED.user_id, at = EXCLUDED.at, sequence = EXCLUDED.sequence,
                operation = EXCLUDED.operation, channel = EXCLUDED.channel,
                conversation = EXCLUDED.conversation, run = EXCLUDED.run, agent_id = EXCLUDED.agent_id,
                provider = EXCLUDED.provider, model = EXCLUDED.model, key_owner = EXCLUDED.key_owner,
@@ -71,6 +65,19 @@ impl Ledger {
              WHERE EXCLUDED.sequence < known.sequence",
         )
         .bind(rows)
+        .execute(&mut *tx)
+        .await
+        .map_err(Error::query("recording usage"))?;
+        // What was stored later may name other attempts. Whoever writes of the same call meanwhile
+        // waits at the row by which it is counted, so that one of both sees all rows.
+        sqlx::query(
+            "DELETE FROM billing.usage_records AS later USING billing.usage_records AS known
+             WHERE later.tenant_id = $1 AND later.response = ANY($2) AND later.id <> later.response
+               AND known.tenant_id = $1 AND known.id = later.response
+               AND known.sequence < later.sequence",
+        )
+        .bind(tenant.0)
+        .bind(responses)
         .execute(&mut *tx)
         .await
         .map_err(Error::query("recording usage"))?;
@@ -114,7 +121,7 @@ impl Ledger {
         rows.iter().map(record).collect()
     }
 
-    /// A tenant's records of these events.
+    /// A tenant's records with these ids.
     pub(crate) async fn named(
         &self,
         tenant: TenantId,
@@ -128,6 +135,23 @@ impl Ledger {
         let rows = rows.bind(tenant.0).bind(ids).fetch_all(&mut *tx).await;
         rows.map_err(Error::query("reading usage records"))?.iter().map(record).collect()
     }
+}
+
+/// No row twice, which one statement must not write, and of an event that was stored twice those
+/// of the first.
+fn once<'r>(records: &[&'r UsageRecord]) -> Vec<&'r UsageRecord> {
+    let mut first: HashMap<Uuid, u64> = HashMap::with_capacity(records.len());
+    for record in records {
+        let sequence = first.entry(record.response).or_insert(record.sequence);
+        *sequence = record.sequence.min(*sequence);
+    }
+    let mut rows: HashMap<Uuid, &UsageRecord> = HashMap::with_capacity(records.len());
+    for record in records {
+        if first.get(&record.response) == Some(&record.sequence) {
+            rows.entry(record.id).or_insert(record);
+        }
+    }
+    rows.into_values().collect()
 }
 
 fn record(row: &PgRow) -> Result<UsageRecord, Error> {

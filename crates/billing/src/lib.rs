@@ -1,8 +1,9 @@
 //! Metering: what every model call used and cost, per tenant, user, provider and model.
 //!
 //! Owns the schema `billing`, a projection of `inference.response` and `inference.embedded`.
-//! Invariants: an event is in [`UsageRecord`]s exactly once, however often it is delivered; a
-//! record follows from its event alone, so the table can be recomputed from the stream and
+//! Invariants: an event is in [`UsageRecord`]s exactly once, however often it is delivered; each
+//! attempt of its is in that of who was asked, with which key and at which price; a record follows
+//! from its event alone, so the table can be recomputed from the stream and
 //! compared with it record by record ([`reconcile`]); a tenant's rows are reached only in that
 //! tenant's transaction.
 //!

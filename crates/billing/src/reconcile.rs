@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Difference {
-    /// An event without a record.
+    /// An event without one of its records.
     Missing { wanted: UsageRecord },
     /// A record without an event.
     Extra { found: UsageRecord },
@@ -101,7 +101,7 @@ struct Comparison<'a> {
     ledger: &'a Ledger,
     tenants: BTreeMap<TenantId, u64>,
     account: Account,
-    /// Events that were read.
+    /// Records of events that were read.
     seen: HashSet<Uuid>,
     /// Not found where they should be.
     missing: Vec<UsageRecord>,
@@ -122,16 +122,16 @@ impl Comparison<'_> {
                 break;
             }
             let sequence = message.sequence;
-            match record(&message) {
+            match records(&message) {
                 // Of an event that is stored twice the first one counts.
-                Some(record) => {
-                    if self.seen.insert(record.id) {
-                        window.push(record);
-                    }
+                Some(records) if self.seen.contains(&records.event) => {}
+                Some(records) => {
+                    self.seen.extend(records.all.iter().map(|record| record.id));
+                    window.extend(records.all);
                 }
                 None => self.account.unreadable += 1,
             }
-            if window.len() == WINDOW {
+            if window.len() >= WINDOW {
                 self.compare(from, sequence, std::mem::take(&mut window)).await?;
                 from = sequence + 1;
             }
@@ -147,7 +147,7 @@ impl Comparison<'_> {
         window: Vec<UsageRecord>,
     ) -> Result<(), Error> {
         for record in &window {
-            self.account.events += 1;
+            self.account.events += u64::from(record.counts());
             let cost = record.cost_microusd.unwrap_or(0);
             self.account.cost_microusd = self.account.cost_microusd.saturating_add(cost);
             self.tenants.entry(record.tenant).or_insert(first);
@@ -211,7 +211,8 @@ impl Comparison<'_> {
             }
             let bytes = self.bus.message_at(EVENTS, found.sequence).await.ok();
             let stored = bytes.and_then(|bytes| decode(&bytes, found.sequence));
-            match stored.filter(|wanted| wanted.id == found.id && wanted.tenant == found.tenant) {
+            let mut stored = stored.map(|records| records.all).unwrap_or_default().into_iter();
+            match stored.find(|wanted| wanted.id == found.id && wanted.tenant == found.tenant) {
                 Some(wanted) => self.judge(wanted, found),
                 None => self.account.differences.push(Difference::Extra { found }),
             }
@@ -245,20 +246,29 @@ impl Comparison<'_> {
     }
 }
 
-/// The record of a stored event, as the worker makes it.
-fn record(message: &Message) -> Option<UsageRecord> {
-    let subject = StoredSubject::parse(&message.subject).ok()?;
-    let record = decode(&message.bytes, message.sequence)?;
-    let belongs = subject.tenant == record.tenant
-        && subject.channel.as_str() == record.channel
-        && subject.conversation.as_str() == record.conversation;
-    belongs.then_some(record)
+/// The records of an event.
+struct Records {
+    event: Uuid,
+    all: Vec<UsageRecord>,
 }
 
-fn decode(bytes: &[u8], sequence: u64) -> Option<UsageRecord> {
+/// The records of a stored event, as the worker makes them.
+fn records(message: &Message) -> Option<Records> {
+    let subject = StoredSubject::parse(&message.subject).ok()?;
+    let records = decode(&message.bytes, message.sequence)?;
+    let belongs = records.all.iter().all(|record| {
+        subject.tenant == record.tenant
+            && subject.channel.as_str() == record.channel
+            && subject.conversation.as_str() == record.conversation
+    });
+    belongs.then_some(records)
+}
+
+fn decode(bytes: &[u8], sequence: u64) -> Option<Records> {
     if let Ok(event) = Event::<InferenceResponse>::decode(bytes) {
-        return Some(UsageRecord::of_response(&event, sequence));
+        let all = UsageRecord::of_response(&event, sequence);
+        return Some(Records { event: event.id, all });
     }
     let event = Event::<EmbedResponse>::decode(bytes).ok()?;
-    Some(UsageRecord::of_embedded(&event, sequence))
+    Some(Records { event: event.id, all: vec![UsageRecord::of_embedded(&event, sequence)] })
 }

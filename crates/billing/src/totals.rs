@@ -56,6 +56,8 @@ pub struct Question {
 /// A sum over records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
+    /// Each counts once, where it ended: at the model that answered or was asked last. Of what
+    /// others used in vain there are the tokens and the cost.
     pub calls: u64,
     /// Of the calls: without an answer, failed or cancelled.
     pub unanswered: u64,
@@ -66,7 +68,7 @@ pub struct Totals {
     pub reasoning_tokens: u64,
     /// Millionths of a US dollar, as far as prices are known.
     pub cost_microusd: u64,
-    /// Calls that used tokens whose price nobody knows.
+    /// Calls that used tokens whose price nobody knows; in each sum in which they did.
     pub unpriced_calls: u64,
 }
 
@@ -114,15 +116,16 @@ impl Ledger {
         });
         // A sum of numbers that somebody made up must not break the query.
         let rows = sqlx::query(
-            "SELECT name, count(*) AS calls,
-               count(*) FILTER (WHERE outcome <> 'completed') AS unanswered,
+            "SELECT name, count(*) FILTER (WHERE id = response) AS calls,
+               count(*) FILTER (WHERE id = response AND outcome <> 'completed') AS unanswered,
                least(sum(input_tokens), 9223372036854775807)::bigint AS input_tokens,
                least(sum(output_tokens), 9223372036854775807)::bigint AS output_tokens,
                least(sum(cache_read_tokens), 9223372036854775807)::bigint AS cache_read_tokens,
                least(sum(cache_write_tokens), 9223372036854775807)::bigint AS cache_write_tokens,
                least(sum(reasoning_tokens), 9223372036854775807)::bigint AS reasoning_tokens,
                coalesce(least(sum(cost_microusd), 9223372036854775807), 0)::bigint AS cost_microusd,
-               count(*) FILTER (WHERE cost_microusd IS NULL AND input_tokens + output_tokens::numeric > 0)
+               count(DISTINCT response)
+                 FILTER (WHERE cost_microusd IS NULL AND input_tokens + output_tokens::numeric > 0)
                  AS unpriced_calls
              FROM (SELECT *, CASE $1
                  WHEN 'model' THEN concat_ws('/', provider, model)

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::record::UsageRecord;
 
-/// Records that one statement takes at most.
+/// Calls whose records one statement takes at most.
 const GROUP: usize = 128;
 
 /// Writes records for all handlers: those that come within a moment share a statement.
@@ -22,7 +22,9 @@ pub(crate) struct Writer {
 
 #[derive(Debug)]
 struct Job {
-    record: UsageRecord,
+    tenant: TenantId,
+    /// Of one call.
+    records: Vec<UsageRecord>,
     done: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -34,10 +36,14 @@ impl Writer {
         Self { queue }
     }
 
-    /// Returns when the record is committed.
-    pub(crate) async fn write(&self, record: UsageRecord) -> Result<(), Error> {
+    /// Returns when a call's records are committed, all of them or none.
+    pub(crate) async fn write(
+        &self,
+        tenant: TenantId,
+        records: Vec<UsageRecord>,
+    ) -> Result<(), Error> {
         let (done, result) = oneshot::channel();
-        self.queue.send(Job { record, done }).await.map_err(|_| Error::Stopped)?;
+        self.queue.send(Job { tenant, records, done }).await.map_err(|_| Error::Stopped)?;
         result.await.map_err(|_| Error::Stopped)?
     }
 }
@@ -54,23 +60,25 @@ async fn work(ledger: Ledger, gather: Duration, mut jobs: mpsc::Receiver<Job>) {
         let _ = tokio::time::timeout(gather, gathering).await;
         // In the order in which tenants first come; few groups, mostly one.
         while let Some(first) = waiting.first() {
-            let tenant = first.record.tenant;
-            let (group, others) = waiting.into_iter().partition(|job| job.record.tenant == tenant);
+            let tenant = first.tenant;
+            let (group, others) = waiting.into_iter().partition(|job| job.tenant == tenant);
             waiting = others;
             settle(&ledger, tenant, group).await;
         }
     }
 }
 
-/// Writes a group; when the database refuses it, each record by itself, so that a bad one harms no
+/// Writes a group; when the database refuses it, each call by itself, so that a bad one harms no
 /// other.
 async fn settle(ledger: &Ledger, tenant: TenantId, group: Vec<Job>) {
-    let records: Vec<&UsageRecord> = group.iter().map(|job| &job.record).collect();
+    let records: Vec<&UsageRecord> = group.iter().flat_map(|job| &job.records).collect();
     let written = ledger.write(tenant, &records).await.map_err(Arc::new);
-    for Job { record, done } in group {
+    for Job { records, done, .. } in group {
         let result = match &written {
             Ok(()) => Ok(()),
-            Err(error) if error.is_refusal() => ledger.write(tenant, &[&record]).await,
+            Err(error) if error.is_refusal() => {
+                ledger.write(tenant, &records.iter().collect::<Vec<_>>()).await
+            }
             Err(error) => Err(Error::Together(Arc::clone(error))),
         };
         // A handler that has gone away gets its event delivered again; what it wrote is known then.

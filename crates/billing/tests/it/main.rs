@@ -10,7 +10,7 @@ mod rig;
 
 use std::time::Duration;
 
-use nexus_billing::{By, Difference, Group, Ledger, Question, Totals};
+use nexus_billing::{By, Difference, Group, Ledger, Question, Totals, UsageRecord};
 use nexus_contracts::{KeyOwner, LOCAL_TENANT, TenantId, Timestamp};
 use rig::{Rig, Spent, now, until};
 use uuid::Uuid;
@@ -237,6 +237,53 @@ async fn a_record_that_the_database_refuses_harms_no_other() {
     until("two records", async || rig.rows().await == 2).await;
     until("a dead letter", async || rig.dead().await == 1).await;
     tokio::time::timeout(Duration::from_secs(10), rig.drained()).await.unwrap();
+    worker.shutdown_background();
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn call_of_two_models_is_one_call_and_each_has_its_own_tokens_and_cost() {
+    let rig = Rig::start("10s").await;
+    let worker = rig.worker();
+    let event = rig.failed_over(LOCAL_TENANT);
+    rig.publish(&event).await;
+    until("records", async || rig.rows().await == 2).await;
+    // Stored once more by who knows of other attempts: the first one counts.
+    let mut again = event.clone();
+    again.payload.attempts[0].model = "other/opus".to_owned();
+    rig.store_again(&again).await;
+    rig.drained().await;
+
+    let one = Totals { input_tokens: 10, output_tokens: 5, ..Totals::default() };
+    let group = |name: &str, totals| Group { name: name.to_owned(), totals };
+    let totals = async |by| rig.ledger.totals(LOCAL_TENANT, &everything(by)).await.unwrap();
+    let lost = Totals { cost_microusd: 300, ..one };
+    let answered = Totals { calls: 1, ..one };
+    let models = totals(By::Model).await;
+    assert_eq!(models, [group("lost/opus", lost), group("mock/gpt", answered)]);
+    assert_eq!(totals(By::Key).await, [group("none", answered), group("operator", lost)]);
+    assert_eq!(totals(By::User).await, [group("ada", lost.plus(answered))]);
+
+    let account = rig.reconcile().await;
+    assert_eq!((account.events, account.cost_microusd, account.differences), (1, 300, vec![]));
+    let of_others = "DELETE FROM billing.usage_records WHERE response = $1 AND id <> response";
+    rig.tamper(LOCAL_TENANT, of_others, event.id).await;
+    let account = rig.reconcile().await;
+    let missing: Vec<_> = account.missing().cloned().collect();
+    let models: Vec<_> = missing.iter().map(|record| record.model.as_str()).collect();
+    assert_eq!((models, account.differences.len()), (vec!["opus"], 1));
+    rig.ledger.write(LOCAL_TENANT, &[&missing[0]]).await.unwrap();
+    assert_eq!(rig.reconcile().await.differences, []);
+
+    // The first of both came late: what the later one said goes.
+    let mut records = UsageRecord::of_response(&again, 9);
+    records.iter_mut().for_each(|record| record.response = Uuid::from_u128(0xf1));
+    records[0].id = Uuid::from_u128(0xf1);
+    rig.ledger.write(LOCAL_TENANT, &records.iter().collect::<Vec<_>>()).await.unwrap();
+    let mut early = records[0].clone();
+    early.sequence = 8;
+    rig.ledger.write(LOCAL_TENANT, &[&early]).await.unwrap();
+    assert_eq!(rig.rows().await, 3);
     worker.shutdown_background();
     rig.stop().await;
 }

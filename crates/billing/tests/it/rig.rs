@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nexus_billing::{Account, Billing, Config, Ledger, MIGRATIONS, reconcile};
 use nexus_bus::{Bus, DeadLetters, Durability, EVENTS, Spec, Topology};
 use nexus_contracts::{
-    Cost, EmbedOutcome, EmbedResponse, Event, Finish, InferenceError, InferenceOutcome,
+    Attempt, Cost, EmbedOutcome, EmbedResponse, Event, Finish, InferenceError, InferenceOutcome,
     InferenceResponse, KeyOwner, LOCAL_TENANT, Metadata, Payload, Subject, TenantId, Timestamp,
     Token, Usage, Vectors,
 };
@@ -156,6 +156,34 @@ impl Rig {
         let cost = Cost { microusd: spent.tokens * 3, price: "mock/gpt@2026-07-01".to_owned() };
         response.cost = Some(cost).filter(|_| spent.is_priced && spent.is_answered);
         Event::new(Uuid::now_v7(), Uuid::now_v7(), place(tenant, user), now(), response)
+    }
+
+    /// A call that `lost/opus` has used three hundred millionths for, before `mock/gpt` answered it
+    /// for nothing.
+    pub(crate) fn failed_over(&self, tenant: TenantId) -> Event<InferenceResponse> {
+        let spent = Spent { tokens: 10, key: None, ..Spent::default() };
+        let mut event = self.call(tenant, "ada", spent);
+        let attempt = |number, model: &str, failure: Option<&str>, microusd, price: &str| Attempt {
+            number,
+            model: model.to_owned(),
+            sample: None,
+            asked: true,
+            key: failure.map(|_| KeyOwner::Operator),
+            failure: failure.map(str::to_owned),
+            http_status: None,
+            provider_request_id: None,
+            first_token_ms: None,
+            duration_ms: 1,
+            usage: Some(Usage::of(10, 5)),
+            cost: Some(Cost { microusd, price: price.to_owned() }),
+        };
+        let response = &mut event.payload;
+        response.cost = Some(Cost { microusd: 300, price: "local".to_owned() });
+        response.attempts = vec![
+            attempt(1, "lost/opus", Some("lost"), 300, "opus@2026-07-01"),
+            attempt(2, "mock/gpt", None, 0, "local"),
+        ];
+        event
     }
 
     pub(crate) fn embedding(&self, tenant: TenantId, tokens: u64) -> Event<EmbedResponse> {
