@@ -4,6 +4,7 @@
 //! fallback. What failed batches have cost is in the response all the same.
 
 mod ask;
+mod gate;
 mod pack;
 mod retry;
 
@@ -18,11 +19,15 @@ use nexus_contracts::{
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use self::ask::{Ask, Asked};
+use self::ask::{Ask, Spent};
+use self::gate::{Gate, Key};
+use crate::breaker::Line;
+use crate::call::Class;
 use crate::choice::{Choice, Offer};
 use crate::credential::Credential;
 use crate::error::Error;
 use crate::failure::Cause;
+use crate::flights::Run;
 use crate::providers::Entry;
 use crate::routing::Refusal;
 use crate::worker::Worker;
@@ -120,6 +125,7 @@ impl Embedder {
     ) -> EmbedResponse {
         let request = &event.payload;
         let (model, providers) = (choice.full_name(), self.0.providers());
+        let deadline = started + Duration::from_millis(request.timeout_ms);
         let failed = |error| EmbedResponse { model: model.clone(), ..refusal(event, error) };
         let place = entry.provider.place();
         let credential = match entry.endpoint() {
@@ -145,26 +151,45 @@ impl Embedder {
             model: &choice.model,
             inputs: &request.inputs,
             dimensions: request.dimensions.map(u32::from),
-            credential: &credential,
-            patience: entry.patience(),
-            deadline: started + Duration::from_millis(request.timeout_ms),
+            gate: self.gate(choice, entry, &credential, deadline),
             id: event.id,
         };
-        let Asked { vectors, usage } = ask.run().instrument(span.clone()).await;
+        let run = Run::new(&event.metadata, event.correlation_id);
+        let flight = self.0.flights().enter(run, event.id);
+        let mut spent = Spent::default();
+        let made = tokio::select! {
+            biased;
+            () = flight.cancelled.cancelled() => None,
+            made = ask.run(&mut spent).instrument(span.clone()) => Some(made),
+        };
+        let usage = spent.total();
         span.record("gen_ai.usage.input_tokens", usage.input_tokens);
-        let cost = (usage.input_tokens > 0 || vectors.is_ok())
+        let cost = (usage.input_tokens > 0 || matches!(made, Some(Ok(_))))
             .then(|| providers.facts(entry, choice).cost(usage, self.0.now()));
-        let outcome = match vectors {
-            Ok(vectors) => self.outcome(event, &model, vectors).await.map(|(vectors, length)| {
-                EmbedOutcome::Completed { vectors, dimensions: length, usage }
-            }),
-            Err(error) => {
-                span.record("error.type", error.class.as_str());
-                tracing::warn!(%model, class = error.class.as_str(), error = %error.message, "embedding call failed");
-                if error.refuses_the_key() {
-                    providers.wallet().refused(event.metadata.tenant, &credential).await;
+        let outcome = match made {
+            Some(Ok(vectors)) => {
+                self.outcome(event, &model, vectors).await.map(|(vectors, length)| {
+                    EmbedOutcome::Completed { vectors, dimensions: length, usage }
+                })
+            }
+            Some(Err(cause)) => {
+                span.record("error.type", cause.label());
+                if let Cause::Call(error) = &cause {
+                    if error.class == Class::Transport {
+                        providers.doubt();
+                    }
+                    if error.refuses_the_key() {
+                        providers.wallet().refused(event.metadata.tenant, &credential).await;
+                    }
                 }
-                Err(said(Cause::Call(error).outcome(&choice.provider, place, &model)))
+                let error = said(cause.outcome(&choice.provider, place, &model));
+                tracing::warn!(%model, class = cause.label(), error = %error.message, "embedding call failed");
+                Err(error)
+            }
+            None => {
+                span.record("error.type", "cancelled");
+                let message = "Whoever asked for the vectors waits for them no longer.";
+                Err(InferenceError::new("cancelled", message))
             }
         };
         EmbedResponse {
@@ -174,6 +199,33 @@ impl Embedder {
             duration_ms: 0,
             cost: cost.flatten(),
             key: credential.owner,
+        }
+    }
+
+    /// The way to a model.
+    fn gate<'a>(
+        &'a self,
+        choice: &Choice,
+        entry: &Entry,
+        credential: &'a Credential,
+        deadline: Instant,
+    ) -> Gate<'a> {
+        let engine = self.0.engine();
+        let own = credential.base_url.as_ref().map(|url| url.as_str().to_owned());
+        let base_url = own.or_else(|| Some(entry.endpoint()?.base_url.clone()));
+        let (provider, model) = (choice.provider.clone(), choice.model.clone());
+        Gate {
+            line: Line { provider, base_url: base_url.unwrap_or_default(), model },
+            credential,
+            cooling: &engine.cooling,
+            breakers: &engine.breakers,
+            key: entry.endpoint().map(|endpoint| Key {
+                limits: endpoint.limits,
+                pools: &engine.pools,
+                others: &engine.shared,
+            }),
+            patience: entry.patience(),
+            deadline,
         }
     }
 

@@ -332,6 +332,14 @@ impl Worker {
         &self.engine.providers
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.flights
+    }
+
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.blobs
     }

@@ -75,7 +75,7 @@ fn is_empty(completion: &Completion) -> bool {
 }
 
 /// What a failure says about the model, whoever asks it.
-pub(super) fn verdict(error: &CallError, waits: Waits, deadline: Instant) -> Verdict {
+pub(crate) fn verdict(error: &CallError, waits: Waits, deadline: Instant) -> Verdict {
     match error.class {
         Class::Overloaded | Class::Transport => Verdict::Fails,
         // One question may have no answer.

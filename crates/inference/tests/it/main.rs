@@ -7,6 +7,7 @@
 )]
 
 mod answers;
+mod embeddings;
 mod failover;
 mod failures;
 mod faults;

@@ -11,16 +11,17 @@ use uuid::Uuid;
 
 use crate::world::{KEY, LIMIT, World, failure, now, text};
 
+const CHAT: &str = "/v1/chat/completions";
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
-async fn listen() -> (TcpListener, String) {
+pub(crate) async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     (listener, url)
 }
 
-/// The next call that is asked for; requests for the list of models are turned away.
-async fn accept(listener: &TcpListener) -> (TcpStream, String) {
+/// The next request to this path; those for the list of models are turned away.
+pub(crate) async fn accept(listener: &TcpListener, path: &str) -> (TcpStream, String) {
     loop {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut request = Vec::new();
@@ -29,7 +30,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, String) {
             assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0);
         }
         let request = String::from_utf8_lossy(&request).into_owned();
-        if request.starts_with("POST /v1/chat/completions ") {
+        if request.starts_with(&format!("POST {path} ")) {
             return (socket, request);
         }
     }
@@ -43,7 +44,7 @@ fn is_whole(request: &str) -> bool {
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
-fn settings(url: &str) -> serde_json::Value {
+pub(crate) fn settings(url: &str) -> serde_json::Value {
     json!({ "base_url": url, "api_key_env": "MOCK_KEY", "discover": false, "models": ["m"] })
 }
 
@@ -52,7 +53,7 @@ async fn cancel_closes_the_connection_to_the_provider() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, asked) = accept(&listener).await;
+    let (mut socket, asked) = accept(&listener, CHAT).await;
     assert!(asked.contains(&format!("authorization: Bearer {KEY}\r\n")), "{asked}");
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     socket.write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n").await.unwrap();
@@ -74,7 +75,7 @@ async fn key_that_a_provider_repeats_is_not_passed_on() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, _) = accept(&listener).await;
+    let (mut socket, _) = accept(&listener, CHAT).await;
     let body = format!(r#"{{"error":{{"message":"Incorrect API key provided: {KEY}."}}}}"#);
     let head = format!("HTTP/1.1 401 Unauthorized\r\ncontent-length: {}\r\n\r\n", body.len());
     socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
@@ -92,7 +93,7 @@ async fn silence_in_the_middle_of_an_answer_ends_it() {
     settings["idle_timeout"] = json!("300ms");
     let world = World::with(Options::default(), settings, now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, _) = accept(&listener).await;
+    let (mut socket, _) = accept(&listener, CHAT).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     socket.write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n").await.unwrap();
     // Comments keep it alive, silence does not.
@@ -112,7 +113,7 @@ async fn server_may_think_after_its_headers() {
     settings["idle_timeout"] = json!("200ms");
     let world = World::with(Options::default(), settings, now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, _) = accept(&listener).await;
+    let (mut socket, _) = accept(&listener, CHAT).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(600)).await;
     socket
@@ -129,7 +130,7 @@ async fn answer_without_done_and_without_last_empty_line_is_whole() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, _) = accept(&listener).await;
+    let (mut socket, _) = accept(&listener, CHAT).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     socket
         .write_all(
@@ -146,7 +147,7 @@ async fn whole_json_answer_is_taken_from_a_server_that_does_not_stream() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, _) = accept(&listener).await;
+    let (mut socket, _) = accept(&listener, CHAT).await;
     let body = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}"#;
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
