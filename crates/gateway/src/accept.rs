@@ -130,11 +130,23 @@ pub(crate) async fn cancel(
     run: Uuid,
     now: Timestamp,
 ) -> Result<(), Refusal> {
+    let reason = "Cancelled by the user.";
+    bus.publish(&cancellation(channel, who, room, run, reason, now)).await?;
+    Ok(())
+}
+
+/// What ends a run.
+pub(crate) fn cancellation(
+    channel: &Token,
+    who: &Principal,
+    room: &Room,
+    run: Uuid,
+    reason: &str,
+    now: Timestamp,
+) -> Event<RunCancel> {
     let id = derived_id(run, &format!("cancel by {}", who.user));
     let metadata = following(channel, who, room, run, run, id);
-    let payload = RunCancel::of(run, Some("Cancelled by the user.".to_owned()));
-    bus.publish(&Event::new(id, run, metadata, now, payload)).await?;
-    Ok(())
+    Event::new(id, run, metadata, now, RunCancel::of(run, Some(reason.to_owned())))
 }
 
 /// A call of the client's own tool, and the run that it belongs to.

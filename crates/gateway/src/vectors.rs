@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nexus_bus::{Bus, EVENTS, Filter, Message, Reader, Start, Stored};
+use nexus_bus::{Bus, Chain, EVENTS, Filter, Message, Reader, Start, Stored};
 use nexus_contracts::{
-    EmbedRequest, EmbedResponse, Event, EventType, Metadata, Pattern, Subject, TenantId, Vectors,
-    derived_id, edge_id, traceparent,
+    EmbedRequest, EmbedResponse, Event, EventType, Metadata, Pattern, RunCancel, Subject, TenantId,
+    Vectors, derived_id, edge_id, traceparent,
 };
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::accept::Refusal;
+use crate::accept::{self, Refusal};
 use crate::app::App;
 use crate::hub::{Item, Subscription};
 use crate::keys::Principal;
@@ -23,7 +23,8 @@ use crate::room::Room;
 /// waits, and a conversation of its own for each would fill the stream's list of subjects.
 const CONVERSATIONS: u8 = 64;
 
-/// Stores a request and waits for its answer; `key` is the client's own number of it, if it has one.
+/// Stores a request and waits for its answer; a client that hangs up ends its making. `key` is the client's
+/// own number of it, if it has one: with that it can come back for the answer.
 pub(crate) async fn made(
     app: &App,
     who: &Principal,
@@ -50,6 +51,11 @@ pub(crate) async fn made(
     let event = Event::new(id, id, metadata, (app.now)(), request);
     // Before the request is stored, so that no answer can be missed.
     let subscription = app.hub.subscribe(room.tenant, &room.token);
+    let hung_up = || {
+        let reason = "Nobody waits for the vectors any more.";
+        accept::cancellation(&app.channel, who, &room, id, reason, (app.now)())
+    };
+    let waiting = key.is_none().then(|| OnDrop::of(cancelling(app.bus.clone(), hung_up())));
     let earlier = if key.is_some() { earlier(&app.bus, &event).await? } else { None };
     let Stored { sequence, duplicate } = match earlier {
         Some(sequence) => Stored { sequence, duplicate: true },
@@ -71,7 +77,44 @@ pub(crate) async fn made(
     }
     let wait = wait.min(app.config.answer_timeout);
     let waited = tokio::time::timeout(wait, answer.next(subscription)).await;
-    waited.unwrap_or_else(|_| Err(Refused::vectors_timeout()))
+    let made = waited.unwrap_or_else(|_| Err(Refused::vectors_timeout()))?;
+    if let Some(waiting) = waiting {
+        waiting.defuse();
+    }
+    Ok(made)
+}
+
+/// Does something when it is dropped, as with the future that waits.
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> OnDrop<F> {
+    fn of(act: F) -> Self {
+        Self(Some(act))
+    }
+
+    /// There is nothing to do any more.
+    fn defuse(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
+}
+
+/// Stores a cancellation, for those who cannot wait.
+fn cancelling(bus: Bus, cancel: Event<RunCancel>) -> impl FnOnce() {
+    move || {
+        tokio::spawn(async move {
+            if let Err(error) = bus.publish(&cancel).await {
+                tracing::warn!(error = %Chain(&error), "vectors that nobody waits for are made all the same");
+            }
+        });
+    }
 }
 
 /// An answer that is awaited.
@@ -167,5 +210,27 @@ pub(crate) async fn bytes(
             let length = 4 * usize::try_from(dimensions).unwrap_or(usize::MAX / 4);
             Ok(bytes.chunks(length.max(4)).map(<[u8]>::to_vec).collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_stops_waiting_for_an_answer_cancels_it() {
+        let cancelled = Cell::new(0);
+        let wait = async |until: Duration| {
+            let waiting = OnDrop::of(|| cancelled.set(cancelled.get() + 1));
+            tokio::time::sleep(until).await;
+            waiting.defuse();
+        };
+        let limit = Duration::from_secs(2);
+        assert!(tokio::time::timeout(limit, wait(Duration::from_secs(1))).await.is_ok());
+        assert_eq!(cancelled.get(), 0);
+        assert!(tokio::time::timeout(limit, wait(Duration::from_secs(3))).await.is_err());
+        assert_eq!(cancelled.get(), 1);
     }
 }
