@@ -20,13 +20,10 @@ use nexus_contracts::{Consensus, Event, InferenceRequest, KeyOwner, Usage};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-<<<<<<< HEAD
-pub(crate) use self::ledger::{Ledger, payer};
-=======
 pub(crate) use self::ask::verdict;
-pub(crate) use self::ledger::Ledger;
+pub(crate) use self::ledger::{Ledger, payer};
 pub(crate) use self::target::Waits;
->>>>>>> ffa4bd1 (fix(inference): vectors pass limits, cool-downs and breakers, and end with their run)
+pub(crate) use self::telemetry::Asked;
 
 use self::course::Pick;
 use self::step::{Progress, Step};

@@ -36,6 +36,23 @@ pub(crate) struct Completion {
     pub(crate) cost_microusd: Option<u64>,
     /// The id under which the provider's support finds it.
     pub(crate) provider_request_id: Option<String>,
+    pub(crate) identity: Identity,
+}
+
+/// What an answer calls itself; a provider may leave out either.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Of the answer, not of the request for it.
+    pub(crate) id: Option<String>,
+    /// The provider's name of the model that answered, which may be more exact than the one asked.
+    pub(crate) model: Option<String>,
+}
+
+impl Identity {
+    /// This, and where it does not say it, the other.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { id: self.id.or(other.id), model: self.model.or(other.model) }
+    }
 }
 
 /// Texts that a provider is to turn into vectors.

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use nexus_contracts::{Finish, Message, Usage};
 
 use crate::call::{
-    Call, CallError, Class, Completion, EmbedCall, Embedding, Piece, Provider, Sink,
+    Call, CallError, Class, Completion, EmbedCall, Embedding, Identity, Piece, Provider, Sink,
 };
 use crate::credential::Credential;
 use crate::settings::Patience;
@@ -61,6 +61,7 @@ fn complete(call: Call<'_>, sink: &mut dyn Sink) -> Completion {
         turn: None,
         cost_microusd: None,
         provider_request_id: None,
+        identity: Identity::default(),
     }
 }
 

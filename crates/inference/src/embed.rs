@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 
 use self::ask::{Ask, Spent};
 use self::gate::{Gate, Key};
+use crate::attempts::Asked;
 use crate::breaker::Line;
 use crate::call::Class;
 use crate::choice::{Choice, Offer};
@@ -141,11 +142,6 @@ impl Embedder {
                 return failed(said(Cause::Call(error).outcome(&choice.provider, place, &model)));
             }
         };
-        let span = tracing::info_span!(
-            "embed", otel.name = %format_args!("embeddings {}", choice.model), otel.kind = "client",
-            gen_ai.operation.name = "embeddings", gen_ai.request.model = %choice.model,
-            gen_ai.usage.input_tokens = tracing::field::Empty, error.type = tracing::field::Empty
-        );
         let ask = Ask {
             provider: entry.provider.as_ref(),
             model: &choice.model,
@@ -154,6 +150,9 @@ impl Embedder {
             gate: self.gate(choice, entry, &credential, deadline),
             id: event.id,
         };
+        let facts = providers.facts(entry, choice);
+        let asked = Asked::of("embeddings", &ask.gate.line, entry, &facts);
+        let (span, asked_at) = (asked.embedding(), Instant::now());
         let run = Run::new(&event.metadata, event.correlation_id);
         let flight = self.0.flights().enter(run, event.id);
         let mut spent = Spent::default();
@@ -162,10 +161,18 @@ impl Embedder {
             () = flight.cancelled.cancelled() => None,
             made = ask.run(&mut spent).instrument(span.clone()) => Some(made),
         };
+        let failure = match &made {
+            Some(Ok(_)) => None,
+            Some(Err(cause)) => Some(cause.label()),
+            None => Some("cancelled"),
+        };
+        asked.took(asked_at.elapsed(), failure);
+        span.record("error.type", failure);
         let usage = spent.total();
         span.record("gen_ai.usage.input_tokens", usage.input_tokens);
+        asked.used("input", usage.input_tokens);
         let cost = (usage.input_tokens > 0 || matches!(made, Some(Ok(_))))
-            .then(|| providers.facts(entry, choice).cost(usage, self.0.now()));
+            .then(|| facts.cost(usage, self.0.now()));
         let outcome = match made {
             Some(Ok(vectors)) => {
                 self.outcome(event, &model, vectors).await.map(|(vectors, length)| {
@@ -173,7 +180,6 @@ impl Embedder {
                 })
             }
             Some(Err(cause)) => {
-                span.record("error.type", cause.label());
                 if let Cause::Call(error) = &cause {
                     if error.class == Class::Transport {
                         providers.doubt();
@@ -187,7 +193,6 @@ impl Embedder {
                 Err(error)
             }
             None => {
-                span.record("error.type", "cancelled");
                 let message = "Whoever asked for the vectors waits for them no longer.";
                 Err(InferenceError::new("cancelled", message))
             }

@@ -141,9 +141,10 @@ async fn deps(
 
 /// Name, first bound and factor of the fourteen buckets that OpenTelemetry's conventions for
 /// generative AI (semantic-conventions-genai) want.
-const GEN_AI_BUCKETS: [(&str, f64, f64); 3] = [
+const GEN_AI_BUCKETS: [(&str, f64, f64); 4] = [
     ("gen_ai_client_operation_duration_seconds", 0.01, 2.0),
     ("gen_ai_client_time_to_first_chunk_seconds", 0.01, 2.0),
+    ("gen_ai_client_time_per_output_chunk_seconds", 0.01, 2.0),
     ("gen_ai_client_token_usage", 1.0, 4.0),
 ];
 

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Job;
 use super::ledger::{Ear, Seen};
 use super::target::{Target, Waits};
+use super::telemetry::Pace;
 use crate::breaker::Verdict;
 use crate::call::{Call, CallError, Class, Completion, Special};
 use crate::live::Live;
@@ -28,7 +29,8 @@ impl Job<'_> {
             credential: &target.credential,
             patience: waits.patience,
         };
-        let mut ear = Ear { seen, begun: self.begun, next: live };
+        let mut pace = Pace::of(target, live);
+        let mut ear = Ear { seen, begun: self.begun, next: &mut pace };
         let answering = target.entry.provider.complete(call, &mut ear);
         // Other events of an answer reset its idle time, never this.
         let silent = async {

@@ -12,6 +12,7 @@ pub(super) fn said(text: &str) -> Completion {
         turn: None,
         cost_microusd: None,
         provider_request_id: None,
+        identity: Default::default(),
     }
 }
 

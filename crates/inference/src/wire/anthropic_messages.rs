@@ -165,7 +165,7 @@ impl Protocol for AnthropicMessages {
             usage: message.usage.map(WireUsage::usage),
             cost_microusd: None,
             finished,
-            id: message.id,
+            identity: reported::identity(message.id, message.model),
         })
     }
 
@@ -204,6 +204,7 @@ struct Event {
 #[serde(default)]
 struct Begun {
     id: Option<String>,
+    model: Option<Value>,
     usage: Option<WireUsage>,
 }
 

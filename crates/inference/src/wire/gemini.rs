@@ -138,7 +138,7 @@ impl Protocol for Gemini {
             usage: chunk.usage_metadata.map(WireUsage::usage),
             cost_microusd: None,
             finished,
-            id: chunk.response_id.filter(|id| !id.is_empty()),
+            identity: reported::identity(chunk.response_id, chunk.model_version),
         })
     }
 
@@ -187,6 +187,7 @@ struct Chunk {
     prompt_feedback: Option<Feedback>,
     usage_metadata: Option<WireUsage>,
     response_id: Option<String>,
+    model_version: Option<Value>,
     error: Option<Value>,
 }
 

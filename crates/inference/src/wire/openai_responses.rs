@@ -212,7 +212,7 @@ impl Protocol for OpenAiResponses {
             usage: usage.map(WireUsage::usage),
             cost_microusd: usage.and_then(|usage| reported::cost_microusd(usage.cost.as_ref()?)),
             finished: matches!(kind, Some("response.completed" | "response.incomplete")),
-            id: response.id,
+            identity: reported::identity(response.id, response.model),
         })
     }
 
@@ -274,6 +274,7 @@ struct Event {
 #[derive(Deserialize)]
 struct Response {
     id: Option<String>,
+    model: Option<Value>,
     status: Option<String>,
     error: Option<Value>,
     usage: Option<WireUsage>,

@@ -1,9 +1,22 @@
-//! Names in lists, and charges, as providers report them.
+//! Names and charges, as providers report them.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::call::{CallError, Class};
+use crate::call::{CallError, Class, Identity};
+
+/// Longest name that is taken for one, in bytes.
+const MAX_NAME: usize = 256;
+
+/// What an answer calls itself. Nothing depends on it, so that what is no name is left out.
+pub(super) fn identity(id: Option<String>, model: Option<Value>) -> Identity {
+    let name = |text: &String| !text.is_empty() && text.len() <= MAX_NAME;
+    let model = match model {
+        Some(Value::String(model)) => Some(model),
+        _ => None,
+    };
+    Identity { id: id.filter(name), model: model.filter(name) }
+}
 
 /// Ids of `{"data":[{"id":..}]}`, as OpenAI, Anthropic and most others list their models.
 pub(super) fn ids(body: &[u8]) -> Result<Vec<String>, CallError> {
@@ -56,6 +69,16 @@ mod tests {
             (json!(1e300), None),
         ] {
             assert_eq!(cost_microusd(&cost), wanted, "{cost}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_left_out() {
+        let of = |id: &str, model: Value| identity(Some(id.to_owned()), Some(model));
+        let said = Identity { id: Some("r".to_owned()), model: Some("m-1".to_owned()) };
+        assert_eq!(of("r", json!("m-1")), said);
+        for (id, model) in [("", json!(7)), ("", json!("")), ("", json!("x".repeat(257)))] {
+            assert_eq!(of(id, model), Identity::default());
         }
     }
 }

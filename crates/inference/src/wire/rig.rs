@@ -26,7 +26,7 @@ use rig_core::wire::{Body, Encoded, Wire, WireFrame};
 use serde_json::Value;
 
 use super::{Opened, Question};
-use crate::call::{Call, CallError, Class};
+use crate::call::{Call, CallError, Class, Identity};
 
 /// A protocol that the codec crate speaks, and what we know better about it.
 pub(super) trait Protocol: Copy + Send + 'static {
@@ -70,8 +70,7 @@ pub(super) struct Notice {
     pub(super) cost_microusd: Option<u64>,
     /// The answer is whole with it.
     pub(super) finished: bool,
-    /// Of the answer.
-    pub(super) id: Option<String>,
+    pub(super) identity: Identity,
 }
 
 /// Writes the request and makes ready for the answer.

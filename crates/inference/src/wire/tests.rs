@@ -166,6 +166,7 @@ fn told((result, shown): &Decoded) -> Value {
             "turn": completion.turn,
             "cost_microusd": completion.cost_microusd,
             "provider_request_id": completion.provider_request_id,
+            "identity": { "id": completion.identity.id, "model": completion.identity.model },
         } }),
         Err(error) => json!({ "failed": {
             "class": error.class.as_str(),

@@ -7,16 +7,15 @@ use nexus_contracts::{
     Metadata, Pattern, RunCancel, Token,
 };
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
 use uuid::Uuid;
 
-use crate::raw::{accept, listen, settings};
+use crate::raw::{accept, listen, say, settings};
 use crate::world::{LIMIT, World, failure, now, within};
 
-const PATH: &str = "/v1/embeddings";
+pub(crate) const PATH: &str = "/v1/embeddings";
 
-async fn asked(world: &World) -> Event<EmbedRequest> {
+pub(crate) async fn asked(world: &World) -> Event<EmbedRequest> {
     let request = EmbedRequest {
         model: "mock/m".to_owned(),
         inputs: vec!["hi".to_owned()],
@@ -32,7 +31,7 @@ async fn asked(world: &World) -> Event<EmbedRequest> {
     event
 }
 
-async fn made(world: &World, request: &Event<EmbedRequest>) -> EmbedResponse {
+pub(crate) async fn made(world: &World, request: &Event<EmbedRequest>) -> EmbedResponse {
     let filter = Filter::Patterns(vec![Pattern::kind(EventType::InferenceEmbedded)]);
     let waiting = async {
         let mut reader = Reader::open(&world.bus, EVENTS, filter, Start::First).await.unwrap();
@@ -45,15 +44,6 @@ async fn made(world: &World, request: &Event<EmbedRequest>) -> EmbedResponse {
         }
     };
     tokio::time::timeout(LIMIT, waiting).await.expect("no answer in time")
-}
-
-async fn say(socket: &mut TcpStream, head: &str, body: &Value) {
-    let body = body.to_string();
-    let head = format!(
-        "HTTP/1.1 {head}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }
 
 fn refused(response: EmbedResponse) -> InferenceError {

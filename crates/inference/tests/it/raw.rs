@@ -44,6 +44,16 @@ fn is_whole(request: &str) -> bool {
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
+/// Answers with this JSON; `head` is the status with whatever headers follow it.
+pub(crate) async fn say(socket: &mut TcpStream, head: &str, body: &serde_json::Value) {
+    let body = body.to_string();
+    let head = format!(
+        "HTTP/1.1 {head}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+}
+
 pub(crate) fn settings(url: &str) -> serde_json::Value {
     json!({ "base_url": url, "api_key_env": "MOCK_KEY", "discover": false, "models": ["m"] })
 }

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use nexus_bench::mockllm::Options;
 use nexus_contracts::{InferenceRequest, Sampling};
+use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::world::{World, request};
+use crate::embeddings;
+use crate::raw::{accept, listen, say, settings};
+use crate::world::{World, now, request};
 
 type Fields = BTreeMap<String, String>;
 
@@ -29,7 +33,7 @@ impl Visit for Take<'_> {
 
 impl<S: tracing::Subscriber> Layer<S> for Capture {
     fn on_new_span(&self, span: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
-        if span.metadata().name() == "model_attempt" {
+        if ["model_attempt", "embed"].contains(&span.metadata().name()) {
             let mut fields = Fields::new();
             span.record(&mut Take(&mut fields));
             let mut spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,9 +59,15 @@ fn capture() {
 
 /// The spans of a conversation.
 fn of(conversation: &str) -> Vec<Fields> {
+    with("gen_ai.conversation.id", conversation)
+}
+
+/// The spans that say this.
+fn with(name: &str, value: &str) -> Vec<Fields> {
     let spans = SPANS.lock().unwrap_or_else(PoisonError::into_inner);
     let all = spans.iter().flatten().map(|(_, fields)| fields);
-    all.filter(|fields| fields["gen_ai.conversation.id"] == conversation).cloned().collect()
+    let says = |fields: &&Fields| fields.get(name).is_some_and(|found| found == value);
+    all.filter(says).cloned().collect()
 }
 
 #[tokio::test]
@@ -107,4 +117,53 @@ async fn failed_attempt_says_of_what_kind() {
     let spans = of(&asked.metadata.conversation.to_string());
     let kinds: Vec<_> = spans.iter().map(|fields| fields["error.type"].as_str()).collect();
     assert_eq!(kinds, ["invalid"]);
+}
+
+#[tokio::test]
+async fn answer_is_named_as_it_names_itself_and_not_by_its_request() {
+    capture();
+    let (listener, url) = listen().await;
+    let world = World::with(Options::default(), settings(&url), now).await;
+    let asked = world.put(request("mock/m")).await;
+    let (mut socket, _) = accept(&listener, "/v1/chat/completions").await;
+    let answer = json!({ "id": "chatcmpl-1", "model": "m-2026-11-20", "choices": [
+        { "index": 0, "message": { "role": "assistant", "content": "hi" }, "finish_reason": "stop" }
+    ] });
+    say(&mut socket, "200 OK\r\nx-request-id: req_1", &answer).await;
+    let response = world.answer(&asked).await;
+    let [attempt] = response.attempts.as_slice() else { panic!("{response:?}") };
+    assert_eq!(attempt.provider_request_id.as_deref(), Some("req_1"));
+    let spans = of(&asked.metadata.conversation.to_string());
+    let [span] = spans.as_slice() else { panic!("{spans:?}") };
+    assert_eq!(span["gen_ai.request.model"], "m");
+    assert_eq!(span["gen_ai.response.model"], "m-2026-11-20");
+    assert_eq!(span["gen_ai.response.id"], "chatcmpl-1");
+}
+
+#[tokio::test]
+async fn vectors_have_a_span_by_the_conventions() {
+    capture();
+    let (listener, url) = listen().await;
+    let world = World::with(Options::default(), settings(&url), now).await;
+    let asked = embeddings::asked(&world).await;
+    let (mut socket, _) = accept(&listener, embeddings::PATH).await;
+    say(&mut socket, "500 Internal Server Error", &json!({})).await;
+    let (mut socket, _) = accept(&listener, embeddings::PATH).await;
+    let vectors =
+        json!({ "data": [{ "index": 0, "embedding": [1.0] }], "usage": { "prompt_tokens": 3 } });
+    say(&mut socket, "200 OK", &vectors).await;
+    embeddings::made(&world, &asked).await;
+    let port = listener.local_addr().unwrap().port().to_string();
+    let expected = [
+        ("otel.name", "embeddings m"),
+        ("otel.kind", "client"),
+        ("gen_ai.operation.name", "embeddings"),
+        ("gen_ai.provider.name", "mock"),
+        ("gen_ai.request.model", "m"),
+        ("gen_ai.usage.input_tokens", "3"),
+        ("server.address", "127.0.0.1"),
+        ("server.port", &port),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(with("server.port", &port), [Fields::from(expected)]);
 }

@@ -2,13 +2,14 @@ use nexus_contracts::{Finish, RequestedCall, Usage};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::call::{CallError, Class, Completion, Piece, Sink};
+use crate::call::{CallError, Class, Completion, Identity, Piece, Sink};
 use crate::wire::{Decoder, Event, Progress, failure, reported};
 
 /// One `data:` of a stream, or a whole answer from a server that does not stream.
 #[derive(Deserialize)]
 struct Chunk {
     id: Option<String>,
+    model: Option<Value>,
     #[serde(default)]
     choices: Vec<Choice>,
     usage: Option<WireUsage>,
@@ -112,7 +113,7 @@ pub(super) struct Answer {
     finish: Option<Finish>,
     usage: Option<Usage>,
     cost_microusd: Option<u64>,
-    id: Option<String>,
+    identity: Identity,
 }
 
 #[derive(Debug)]
@@ -136,7 +137,8 @@ impl Decoder for Answer {
             Err(_) if self.finish.is_some() => return Ok(Progress::Over),
             Err(_) => return Err(self.charged(failure::unreadable())),
         };
-        self.id = self.id.take().or_else(|| chunk.id.filter(|id| !id.is_empty()));
+        let identity = std::mem::take(&mut self.identity);
+        self.identity = identity.or(reported::identity(chunk.id, chunk.model));
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return if self.finish.is_some() {
                 Ok(Progress::Over)
@@ -194,7 +196,8 @@ impl Decoder for Answer {
             usage: self.usage,
             turn: None,
             cost_microusd: self.cost_microusd,
-            provider_request_id: self.id,
+            provider_request_id: self.identity.id.clone(),
+            identity: self.identity,
         })
     }
 }
@@ -202,7 +205,7 @@ impl Decoder for Answer {
 impl Answer {
     /// With what is known of the charge and of the answer.
     fn charged(&self, error: CallError) -> CallError {
-        CallError { usage: self.usage, provider_request_id: self.id.clone(), ..error }
+        CallError { usage: self.usage, provider_request_id: self.identity.id.clone(), ..error }
     }
 
     fn progress(&self) -> Progress {

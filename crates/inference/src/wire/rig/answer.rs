@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{Feed, Protocol, silently};
-use crate::call::{CallError, Class, Completion, Piece, Sink};
+use crate::call::{CallError, Class, Completion, Identity, Piece, Sink};
 use crate::wire::{Decoder, Event, Progress, failure};
 
 /// An answer, as far as it has come.
@@ -30,7 +30,7 @@ pub(super) struct Answer<P> {
     calls: BTreeMap<usize, ToolCall>,
     usage: Option<Usage>,
     cost_microusd: Option<u64>,
-    id: Option<String>,
+    identity: Identity,
     finished: bool,
     protocol: PhantomData<fn() -> P>,
 }
@@ -46,7 +46,7 @@ impl<P: Protocol> Answer<P> {
             calls: BTreeMap::new(),
             usage: None,
             cost_microusd: None,
-            id: None,
+            identity: Identity::default(),
             finished: false,
             protocol: PhantomData,
         }
@@ -97,7 +97,7 @@ impl<P: Protocol> Answer<P> {
     fn charged(&self, error: CallError) -> CallError {
         CallError {
             usage: self.usage,
-            provider_request_id: error.provider_request_id.or_else(|| self.id.clone()),
+            provider_request_id: error.provider_request_id.or_else(|| self.identity.id.clone()),
             ..error
         }
     }
@@ -146,7 +146,8 @@ impl<P: Protocol> Answer<P> {
             usage: self.usage,
             turn,
             cost_microusd: self.cost_microusd,
-            provider_request_id: self.id,
+            provider_request_id: self.identity.id.clone(),
+            identity: self.identity,
         })
     }
 
@@ -205,7 +206,7 @@ impl<P: Protocol> Decoder for Answer<P> {
         };
         self.usage = notice.usage.or(self.usage);
         self.cost_microusd = notice.cost_microusd.or(self.cost_microusd);
-        self.id = self.id.take().or(notice.id);
+        self.identity = std::mem::take(&mut self.identity).or(notice.identity);
         if let Some(error) = notice.failure {
             return if self.finished { Ok(Progress::Over) } else { Err(self.charged(error)) };
         }

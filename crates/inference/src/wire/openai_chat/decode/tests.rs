@@ -99,12 +99,15 @@ fn completed(
         turn: None,
         cost_microusd: None,
         provider_request_id: None,
+        identity: Identity::default(),
     }
 }
 
 fn text_completion() -> Completion {
     let completion = completed("Grüße, 世界 🌍", &[], Finish::Stop, (7, 3));
-    Completion { provider_request_id: Some("c".to_owned()), ..completion }
+    let id = Some("c".to_owned());
+    let identity = Identity { id: id.clone(), model: None };
+    Completion { provider_request_id: id, identity, ..completion }
 }
 
 fn parallel_completion() -> Completion {
