@@ -5,11 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use nexus_testkit::process::{Nexus, Options};
 use nexus_wall::{Protocol, Wall};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
 use crate::clients::{javascript, python};
 use crate::doors::Caller;
-use crate::support::{fresh, lines, succeeded, text, until, up};
+use crate::support::{LIMIT, fresh, lines, succeeded, text, until, up};
 
 const KEY: &str = "sk-wall-embeddings";
 const PROTOCOLS: [(&str, Protocol); 3] = [
@@ -201,4 +203,44 @@ async fn what_is_recorded_is_what_the_provider_charged() {
     assert!(
         text(&succeeded(same).stdout).starts_with("5 events of 0.000005 US dollars, 0 differences")
     );
+}
+
+#[tokio::test]
+async fn client_that_hangs_up_ends_the_call_that_makes_its_vectors() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = format!(
+        "kind = \"openai-chat\"\nbase_url = \"http://{}/v1\"\nmodels = [\"slow\"]\n",
+        listener.local_addr().unwrap()
+    );
+    let nexus = up(Options::default().file("providers/slow.toml", settings)).await;
+    let caller = Caller::local(&nexus);
+    let call = async |key: Option<&str>| {
+        let body = json!({ "model": "slow/slow", "input": "a" });
+        let mut request = caller.post("/v1/embeddings", &body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let client = tokio::spawn(request.send());
+        let (mut socket, _) = listener.accept().await.unwrap();
+        // The beginning of its request: it is being asked.
+        assert_ne!(socket.read(&mut [0; 16]).await.unwrap(), 0);
+        client.abort();
+        socket
+    };
+    let mut socket = call(None).await;
+    let mut rest = Vec::new();
+    let _reset_is_as_good = tokio::time::timeout(LIMIT, socket.read_to_end(&mut rest))
+        .await
+        .expect("it is still asked, and nobody waits for it");
+
+    // Who can come back for the answer finds it.
+    let key = fresh("key");
+    let mut socket = call(Some(&key)).await;
+    let body = json!({ "data": [{ "index": 0, "embedding": [1.0] }] }).to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    socket.write_all(answer.as_bytes()).await.unwrap();
+    let body = json!({ "model": "slow/slow", "input": "a" });
+    let again = caller.post("/v1/embeddings", &body).header("idempotency-key", &key);
+    assert_eq!(again.send().await.unwrap().status().as_u16(), 200);
 }
