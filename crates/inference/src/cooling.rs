@@ -38,7 +38,8 @@ pub(crate) struct Rest {
 /// The credentials that rest, in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Cooling {
-    resting: Mutex<HashMap<String, Rest>>,
+    /// By credential or by its model; of each key, and of all, the longest.
+    resting: Mutex<HashMap<String, Vec<Rest>>>,
     /// Its secret never leaves this process, so a hash under it tells nothing about a key.
     hasher: RandomState,
 }
@@ -92,19 +93,24 @@ impl Cooling {
         let holds = |rest: &&Rest| {
             rest.until > now && (rest.key.is_none() || rest.key == self.fingerprint(credential))
         };
-        let of_all = resting.get(&credential.id).filter(holds);
-        of_all.or_else(|| resting.get(&of_model(credential, model)).filter(holds)).cloned()
+        let longest =
+            |id: &str| resting.get(id)?.iter().filter(holds).max_by_key(|rest| rest.until).cloned();
+        longest(&credential.id).or_else(|| longest(&of_model(credential, model)))
     }
 
     fn put(&self, id: String, rest: Rest) {
         let mut resting = self.lock();
+        let now = Instant::now();
         if resting.len() >= MAX_KEPT {
-            let now = Instant::now();
-            resting.retain(|_, rest| rest.until > now);
+            resting.retain(|_, rests| rests.iter().any(|rest| rest.until > now));
         }
-        match resting.get(&id) {
-            Some(longer) if longer.until >= rest.until && longer.class == rest.class => {}
-            _ => drop(resting.insert(id, rest)),
+        let rests = resting.entry(id).or_default();
+        rests.retain(|known| known.until > now);
+        match rests.iter_mut().find(|known| known.key == rest.key) {
+            // An account that is used up stays so, whatever shorter news come after it.
+            Some(known) if known.until >= rest.until => {}
+            Some(known) => *known = rest,
+            None => rests.push(rest),
         }
     }
 
@@ -113,7 +119,7 @@ impl Cooling {
         Some(self.hasher.hash_one(secret.expose_secret()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Rest>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Rest>>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -146,6 +152,28 @@ mod tests {
         assert!(cooling.rest(&credential("sk-2"), "m").is_none());
         tokio::time::advance(REFUSED).await;
         assert!(cooling.rest(&key, "m").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shorter_rest_ends_no_longer_one() {
+        let (cooling, key) = (Cooling::default(), credential("sk-1"));
+        cooling.note(&key, "m", &error(Class::QuotaExhausted, 429));
+        cooling.note(&key, "m", &error(Class::RateLimited, 429));
+        cooling.limited(&key.id, Duration::from_secs(9));
+        let rest = cooling.rest(&key, "m").map(|rest| (rest.class, rest.message, rest.until));
+        let until = Instant::now() + USED_UP;
+        assert_eq!(rest, Some((Class::QuotaExhausted, "no".to_owned(), until)));
+        cooling.limited(&key.id, USED_UP * 2);
+        assert!(cooling.rest(&key, "m").is_some_and(|rest| rest.class == Class::RateLimited));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rest_of_a_refused_key_hides_no_other() {
+        let (cooling, old, new) = (Cooling::default(), credential("sk-1"), credential("sk-2"));
+        cooling.note(&old, "m", &error(Class::Auth, 401));
+        cooling.note(&new, "m", &error(Class::RateLimited, 429));
+        assert!(cooling.rest(&new, "m").is_some_and(|rest| rest.class == Class::RateLimited));
+        assert!(cooling.rest(&old, "m").is_some_and(|rest| rest.class == Class::Auth));
     }
 
     #[tokio::test(start_paused = true)]

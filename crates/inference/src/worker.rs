@@ -85,12 +85,13 @@ impl Inference {
         let wallet = Wallet::open(bus, secrets, vault, stop.clone()).await?;
         let providers = Providers::open(bus, config, wallet, catalogs).await?;
         let questions = check::questions(bus).await?;
+        let me = Uuid::now_v7();
         let engine = Engine {
             providers,
             breakers: Breakers::default(),
             cooling: Cooling::default(),
-            shared: Shared::new(bus, now),
-            pools: Pools::new(bus, Uuid::now_v7(), now),
+            shared: Shared::new(bus, me, now),
+            pools: Pools::new(bus, me, now),
             rules,
         };
         let (bus, flights) = (bus.clone(), Flights::default());
