@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::next::{Failed, Next, Scene, Tried};
+use super::next::{Failed, Next, SHORT, Scene, Tried};
 
 /// The targets of a call, and how far it got with each.
 #[derive(Debug)]
@@ -88,7 +88,9 @@ impl Course {
         let Some(standing) = self.targets.get_mut(target) else { return Next::GiveUp };
         let next = standing.tried.next(failed, scene);
         match next {
-            Next::Retry { after } => self.wait(target, scene.now + after),
+            Next::Retry { after } if after <= SHORT => self.wait(target, scene.now + after),
+            // Another may be due before: whoever comes first is asked.
+            Next::Retry { after } => self.postpone(target, scene.now + after),
             Next::Another { again: Some(pause) } => self.postpone(target, scene.now + pause),
             Next::Another { again: None } => self.rule_out(target),
             Next::GiveUp => self.targets.iter_mut().for_each(|each| each.state = State::Out),
@@ -100,6 +102,16 @@ impl Course {
     pub(crate) fn wait(&mut self, target: usize, until: Duration) {
         self.set(target, State::Later(until));
         self.current = Some(target);
+    }
+
+    /// This target's key may not be used for so long: a moment is waited for, though another could
+    /// be asked; of those that rest longer the first is asked that may be.
+    pub(crate) fn rest(&mut self, target: usize, again: Duration, until: Duration) {
+        if self.has_others(target) && again <= SHORT {
+            self.wait(target, until);
+        } else {
+            self.postpone(target, until);
+        }
     }
 
     /// This target at this moment, if no other answers before.
@@ -155,5 +167,40 @@ mod tests {
         assert_eq!(course.pick(s(0)), Pick::Wait(0, s(1)));
         assert_eq!(course.pick(s(1)), Pick::Ask(0));
         assert_eq!(Course::new(0).pick(s(0)), Pick::Over);
+    }
+
+    #[test]
+    fn of_keys_that_rest_the_first_to_wake_is_asked() {
+        let mut course = Course::new(2);
+        course.rest(0, s(30), s(30));
+        course.rest(1, s(60), s(60));
+        assert_eq!(course.pick(s(0)), Pick::Wait(0, s(30)));
+        let mut course = Course::new(2);
+        course.rest(0, s(2), s(2));
+        assert_eq!(course.pick(s(0)), Pick::Wait(0, s(2)), "a moment is waited for");
+    }
+
+    #[test]
+    fn limited_target_is_not_waited_for_when_another_is_due_before() {
+        let mut course = Course::new(2);
+        course.postpone(0, s(10));
+        course.ask(1, s(0));
+        let failed = Failed {
+            class: crate::call::Class::RateLimited,
+            retry_after: Some(s(50)),
+            status: Some(429),
+        };
+        let scene = Scene {
+            now: s(0),
+            left: s(90),
+            shown: false,
+            others: false,
+            stands_in: true,
+            jitter: 1.0,
+            despite_filter: false,
+        };
+        let after = s(50) + Duration::from_millis(100);
+        assert_eq!(course.failed(1, failed, scene), Next::Retry { after });
+        assert_eq!(course.pick(s(0)), Pick::Wait(0, s(10)));
     }
 }

@@ -182,11 +182,7 @@ impl<'a> Job<'a> {
             return self.pass(progress, at, &target.choice, cause);
         }
         progress.blame(at, cause);
-        if progress.course.has_others(at) && again > SHORT {
-            progress.course.postpone(at, until);
-        } else {
-            progress.course.wait(at, until);
-        }
+        progress.course.rest(at, again, until);
     }
 
     /// The target's key has used up its limits in our own settings.
