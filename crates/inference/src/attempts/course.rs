@@ -88,8 +88,10 @@ impl Course {
         let Some(standing) = self.targets.get_mut(target) else { return Next::GiveUp };
         let next = standing.tried.next(failed, scene);
         match next {
-            Next::Retry { after } if after <= SHORT => self.wait(target, scene.now + after),
-            // Another may be due before: whoever comes first is asked.
+            Next::Retry { after } if scene.others || after <= SHORT => {
+                self.wait(target, scene.now + after);
+            }
+            // One that waits may be due before: whoever comes first is asked.
             Next::Retry { after } => self.postpone(target, scene.now + after),
             Next::Another { again: Some(pause) } => self.postpone(target, scene.now + pause),
             Next::Another { again: None } => self.rule_out(target),
