@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use self::ask::verdict;
 pub(crate) use self::ledger::{Ledger, payer};
 pub(crate) use self::target::Waits;
-pub(crate) use self::telemetry::Asked;
+pub(crate) use self::telemetry::{Asked, model_label};
 
 use self::course::Pick;
 use self::step::{Progress, Step};

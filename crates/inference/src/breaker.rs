@@ -63,11 +63,11 @@ impl Default for Breaker {
 impl Breaker {
     /// Leave for a call, or how long until it is worth asking again.
     pub(crate) fn admit(&mut self, now: Duration) -> Result<Pass, Duration> {
-        match self.state {
-            State::Closed => {}
-            State::Open { until } if now < until => return Err(until - now),
-            State::Open { .. } => self.turn(State::Probing),
-            State::Probing => return Err(WHILE_PROBED),
+        if let Some(again) = self.look(now) {
+            return Err(again);
+        }
+        if self.state != State::Closed {
+            self.turn(State::Probing);
         }
         Ok(Pass { era: self.era })
     }
@@ -115,6 +115,15 @@ impl Breaker {
         self.era += 1;
     }
 
+    /// How long it is not worth asking; takes nobody's turn to probe.
+    pub(crate) fn look(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::Open { until } if now < until => Some(until - now),
+            State::Probing => Some(WHILE_PROBED),
+            State::Open { .. } | State::Closed => None,
+        }
+    }
+
     fn is_fresh(&self) -> bool {
         self.state == State::Closed && !self.recent.contains(&true)
     }
@@ -141,7 +150,14 @@ pub(crate) struct Line {
 #[derive(Debug)]
 pub(crate) struct Breakers {
     origin: Instant,
-    known: Mutex<HashMap<Line, Breaker>>,
+    known: Mutex<HashMap<Line, Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    breaker: Breaker,
+    /// When it was last asked for leave.
+    used: Duration,
 }
 
 impl Default for Breakers {
@@ -151,20 +167,27 @@ impl Default for Breakers {
 }
 
 impl Breakers {
-    /// Leave for a call, or how long until it is worth asking again.
-    pub(crate) fn admit(&self, line: Line) -> Result<Permit<'_>, Duration> {
-        let mut known = self.lock();
-        if known.len() >= MAX_BREAKERS && !known.contains_key(&line) {
-            known.retain(|_, breaker| !breaker.is_fresh());
-        }
-        let breaker = known.entry(line.clone()).or_default();
-        let (before, admitted) = (breaker.era, breaker.admit(self.origin.elapsed()));
-        tell(&line, breaker, before);
-        drop(known);
-        Ok(Permit { breakers: self, pass: admitted?, line })
+    /// How long a model is not worth asking; takes nobody's turn to probe.
+    pub(crate) fn look(&self, line: &Line) -> Option<Duration> {
+        self.lock().get(line)?.breaker.look(self.origin.elapsed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Line, Breaker>> {
+    /// Leave for a call, or how long until it is worth asking again. `label`: the model's name in
+    /// metrics, of which there are not without number.
+    pub(crate) fn admit<'b>(&'b self, line: Line, label: &str) -> Result<Permit<'b>, Duration> {
+        let (mut known, now) = (self.lock(), self.origin.elapsed());
+        if known.len() >= MAX_BREAKERS && !known.contains_key(&line) {
+            make_room(&mut known);
+        }
+        let Kept { breaker, used } = known.entry(line.clone()).or_default();
+        *used = now;
+        let (before, admitted) = (breaker.era, breaker.admit(now));
+        tell(&line, label, breaker, before);
+        drop(known);
+        Ok(Permit { breakers: self, pass: admitted?, line, label: label.to_owned() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Line, Kept>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -174,6 +197,7 @@ impl Breakers {
 pub(crate) struct Permit<'b> {
     breakers: &'b Breakers,
     line: Line,
+    label: String,
     pass: Pass,
 }
 
@@ -185,10 +209,10 @@ impl Permit<'_> {
 
     fn note(&self, verdict: Verdict) {
         let mut known = self.breakers.lock();
-        if let Some(breaker) = known.get_mut(&self.line) {
+        if let Some(Kept { breaker, .. }) = known.get_mut(&self.line) {
             let before = breaker.era;
             breaker.settle(self.pass, verdict, self.breakers.origin.elapsed());
-            tell(&self.line, breaker, before);
+            tell(&self.line, &self.label, breaker, before);
         }
     }
 }
@@ -201,13 +225,29 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// Forgets what says nothing; where that is too little, a quarter of the rest: the closed before the
+/// open, of these the longest unused. Who asks chooses the models' names, so that even the failing
+/// are without number.
+fn make_room(known: &mut HashMap<Line, Kept>) {
+    known.retain(|_, kept| !kept.breaker.is_fresh());
+    if known.len() < MAX_BREAKERS {
+        return;
+    }
+    let worth = |kept: &Kept| (kept.breaker.state != State::Closed, kept.used);
+    let mut all: Vec<_> = known.iter().map(|(line, kept)| (worth(kept), line.clone())).collect();
+    all.sort_unstable_by_key(|(worth, _)| *worth);
+    for (_, line) in all.into_iter().take(MAX_BREAKERS / 4) {
+        known.remove(&line);
+    }
+}
+
 /// Shows a change of state.
-fn tell(line: &Line, breaker: &Breaker, before: u64) {
+fn tell(line: &Line, label: &str, breaker: &Breaker, before: u64) {
     if breaker.era == before {
         return;
     }
     let Line { provider, model, .. } = line;
-    metrics::gauge!("nexus_inference_breaker_state", "provider" => provider.clone(), "model" => model.clone())
+    metrics::gauge!("nexus_inference_breaker_state", "provider" => provider.clone(), "model" => label.to_owned())
         .set(breaker.level());
     match breaker.state {
         State::Open { .. } => {

@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use self::ask::{Ask, Spent};
 use self::gate::{Gate, Key};
-use crate::attempts::Asked;
+use crate::attempts::{Asked, model_label};
 use crate::breaker::Line;
 use crate::call::Class;
 use crate::choice::{Choice, Offer};
@@ -29,6 +29,7 @@ use crate::credential::Credential;
 use crate::error::Error;
 use crate::failure::Cause;
 use crate::flights::Run;
+use crate::models::Facts;
 use crate::providers::Entry;
 use crate::routing::Refusal;
 use crate::worker::Worker;
@@ -142,15 +143,15 @@ impl Embedder {
                 return failed(said(Cause::Call(error).outcome(&choice.provider, place, &model)));
             }
         };
+        let facts = providers.facts(entry, choice);
         let ask = Ask {
             provider: entry.provider.as_ref(),
             model: &choice.model,
             inputs: &request.inputs,
             dimensions: request.dimensions.map(u32::from),
-            gate: self.gate(choice, entry, &credential, deadline),
+            gate: self.gate(choice, entry, &facts, &credential, deadline),
             id: event.id,
         };
-        let facts = providers.facts(entry, choice);
         let asked = Asked::of("embeddings", &ask.gate.line, entry, &facts);
         let (span, asked_at) = (asked.embedding(), Instant::now());
         let run = Run::new(&event.metadata, event.correlation_id);
@@ -212,6 +213,7 @@ impl Embedder {
         &'a self,
         choice: &Choice,
         entry: &Entry,
+        facts: &Facts,
         credential: &'a Credential,
         deadline: Instant,
     ) -> Gate<'a> {
@@ -224,6 +226,7 @@ impl Embedder {
             credential,
             cooling: &engine.cooling,
             breakers: &engine.breakers,
+            label: model_label(entry, facts, &choice.model).to_owned(),
             key: entry.endpoint().map(|endpoint| Key {
                 limits: endpoint.limits,
                 pools: &engine.pools,

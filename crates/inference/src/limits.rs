@@ -99,6 +99,14 @@ impl Window {
         }
     }
 
+    /// Takes back a request that was never made.
+    pub(crate) fn uncount(&mut self, second: i64, tokens: u64) {
+        if let Some(counted) = self.used.get_mut(&second) {
+            counted.requests = counted.requests.saturating_sub(1);
+            counted.tokens = counted.tokens.saturating_sub(tokens);
+        }
+    }
+
     /// Says how many requests a worker has in flight.
     pub(crate) fn hold(&mut self, worker: Uuid, slots: u64, now: i64) {
         if slots == 0 {

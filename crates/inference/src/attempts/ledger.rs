@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use nexus_contracts::{Attempt, Cost, InferenceRequest, KeyOwner, Timestamp, Usage};
+use nexus_contracts::{Attempt, AttemptLimits, Cost, InferenceRequest, KeyOwner, Timestamp, Usage};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ struct Entries {
     last: u32,
     requests: u32,
     spent: u64,
+    /// What the attempts in flight are expected to cost.
+    reserved: u64,
     /// Time spent in attempts.
     busy: Duration,
 }
@@ -44,31 +46,31 @@ impl<'r> Ledger<'r> {
         *self.estimate.get_or_init(|| fit::estimate(self.request))
     }
 
-    /// Requests so far, those of killed workers included.
-    pub(crate) fn requests(&self) -> u32 {
-        self.lock().requests
+    /// Whether one more request, expected to cost so much, keeps the request's limits: those in
+    /// flight count as what they are expected to cost, and those of killed workers as well.
+    pub(crate) fn allows(&self, expected: u64) -> Result<(), Cause> {
+        self.lock().allow(self.request.limits, expected)
     }
 
-    /// Millionths of a US dollar so far.
-    pub(crate) fn spent(&self) -> u64 {
-        self.lock().spent
-    }
-
-    /// Enters a request that is being made.
+    /// Enters a request that is being made, if the limits allow it: samples begin together, so that
+    /// what one of them may take is reserved for it.
     pub(crate) fn begin<'l>(
         &'l self,
         model: &str,
         sample: Option<u32>,
         key: Option<KeyOwner>,
         facts: &'l Facts,
+        expected: u64,
         seen: &'l Seen,
-    ) -> Running<'l, 'r> {
+    ) -> Result<Running<'l, 'r>, Cause> {
         let mut entries = self.lock();
+        entries.allow(self.request.limits, expected)?;
         entries.last += 1;
         entries.requests += 1;
-        let attempt = Attempt { key, ..blank(entries.last, model, sample) };
+        entries.reserved = entries.reserved.saturating_add(expected);
+        let attempt = Some(Attempt { key, ..blank(entries.last, model, sample) });
         drop(entries);
-        Running { ledger: self, attempt: Some(attempt), facts, seen, started: Instant::now() }
+        Ok(Running { ledger: self, attempt, facts, expected, seen, started: Instant::now() })
     }
 
     /// Enters a request that is not made, and why.
@@ -132,6 +134,15 @@ impl<'r> Ledger<'r> {
 }
 
 impl Entries {
+    fn allow(&self, limits: AttemptLimits, expected: u64) -> Result<(), Cause> {
+        if limits.max_attempts.is_some_and(|most| self.requests >= most.get()) {
+            return Err(Cause::Exhausted { attempts: self.requests });
+        }
+        let taken = self.spent.saturating_add(self.reserved);
+        let left = limits.max_cost_microusd.map_or(u64::MAX, |most| most.saturating_sub(taken));
+        if expected > left { Err(Cause::Dear { microusd: expected, left }) } else { Ok(()) }
+    }
+
     fn take(&mut self, attempt: Attempt) {
         let cost = attempt.cost.as_ref().map_or(0, |cost| cost.microusd);
         self.spent = self.spent.saturating_add(cost);
@@ -169,6 +180,8 @@ pub(crate) struct Running<'l, 'r> {
     /// Until it is entered.
     attempt: Option<Attempt>,
     facts: &'l Facts,
+    /// Reserved for it, in millionths of a US dollar.
+    expected: u64,
     seen: &'l Seen,
     started: Instant,
 }
@@ -218,6 +231,7 @@ impl Running<'_, '_> {
             attempt.first_token_ms = self.seen.first_ms();
             let mut entries = self.ledger.lock();
             entries.busy += self.started.elapsed();
+            entries.reserved = entries.reserved.saturating_sub(self.expected);
             entries.take(end(attempt));
         }
     }

@@ -124,8 +124,14 @@ impl<'a> Job<'a> {
             self.rest(progress, at, target, &rest);
             return Step::Go;
         }
-        if let Some(cause) = self.unaffordable(progress, target) {
+        let expected = self.expected(target);
+        if let Err(cause) = self.affordable(progress, target, expected) {
             self.pass(progress, at, &target.choice, cause);
+            return Step::Go;
+        }
+        // Before a request is counted that would not be made.
+        if let Some(again) = self.engine.breakers.look(&target.line) {
+            self.pass(progress, at, &target.choice, Cause::Open { again });
             return Step::Go;
         }
         let grant = match self.leave(target, others).await {
@@ -135,18 +141,25 @@ impl<'a> Job<'a> {
                 return Step::Go;
             }
         };
-        let permit = match self.engine.breakers.admit(target.line.clone()) {
-            Ok(permit) => permit,
-            Err(again) => {
-                self.pass(progress, at, &target.choice, Cause::Open { again });
+        let seen = Seen::default();
+        let label = telemetry::model_label(&target.entry, &target.facts, &target.choice.model);
+        let admitted = self.engine.breakers.admit(target.line.clone(), label);
+        let begun = admitted.map_err(|again| Cause::Open { again }).and_then(|permit| {
+            let (name, key) = (&target.full_name, target.credential.owner);
+            let begun =
+                self.ledger.begin(name, self.sample, key, &target.facts, expected, &seen)?;
+            Ok((permit, begun))
+        });
+        let (permit, running) = match begun {
+            Ok(begun) => begun,
+            Err(cause) => {
+                grant.give_back();
+                self.pass(progress, at, &target.choice, cause);
                 return Step::Go;
             }
         };
         progress.course.ask(at, self.started.elapsed());
         self.current.store(at, Ordering::Relaxed);
-        let seen = Seen::default();
-        let (model, key) = (&target.full_name, target.credential.owner);
-        let running = self.ledger.begin(model, self.sample, key, &target.facts, &seen);
         live.begin(running.number(), &target.full_name);
         let waits = target.waits(others, self.engine.rules.first_token);
         let span = telemetry::span(self.event, target);
@@ -157,6 +170,7 @@ impl<'a> Job<'a> {
                 let usage = running.answered(&completion);
                 telemetry::answered(&span, target, &completion, usage, &seen);
                 grant.settle(usage.input_tokens.saturating_add(usage.output_tokens));
+                let key = target.credential.owner;
                 let answer = Answer { completion, usage, key, consensus: None };
                 return Step::Answered(Box::new(answer));
             }
@@ -222,26 +236,27 @@ impl<'a> Job<'a> {
         granted
     }
 
+    /// What asking a target is expected to cost, in millionths of a US dollar. What nobody knows
+    /// the price of is taken to cost nothing.
+    fn expected(&self, target: &Target<'_>) -> u64 {
+        let expected = Usage::of(self.ledger.estimate(), target.expected_output());
+        self.ledger.cost(&target.facts, expected, None).map_or(0, |cost| cost.microusd)
+    }
+
     /// Why a target may not be asked any more, or not at this price.
-    fn unaffordable(&self, progress: &Progress<'_>, target: &Target<'_>) -> Option<Cause> {
-        let limits = self.event.payload.limits;
-        let requests = self.ledger.requests();
-        if limits.max_attempts.is_some_and(|most| requests >= most.get()) {
-            return Some(Cause::Exhausted { attempts: requests });
-        }
+    fn affordable(
+        &self,
+        progress: &Progress<'_>,
+        target: &Target<'_>,
+        expected: u64,
+    ) -> Result<(), Cause> {
         if let (Some(tokens), Some(limit)) = (progress.longer_than, target.facts.context_tokens)
             && limit <= tokens
         {
             let tokens = self.ledger.estimate().max(tokens.saturating_add(1));
-            return Some(Cause::Unfit(Unfit::Context { tokens, limit }));
+            return Err(Cause::Unfit(Unfit::Context { tokens, limit }));
         }
-        let most = limits.max_cost_microusd?;
-        let left = most.saturating_sub(self.ledger.spent());
-        let expected = Usage::of(self.ledger.estimate(), target.expected_output());
-        // What nobody knows the price of is taken to cost nothing.
-        let cost = self.ledger.cost(&target.facts, expected, None);
-        let microusd = cost.map_or(0, |cost| cost.microusd);
-        (microusd > left || (left == 0 && most > 0)).then_some(Cause::Dear { microusd, left })
+        self.ledger.allows(expected)
     }
 
     /// Draws the consequences of a failure.

@@ -23,7 +23,7 @@ pub(crate) struct Asked<'a> {
     /// The provider's name in the table of models.
     vendor: &'a str,
     line: &'a Line,
-    listed: bool,
+    label: &'a str,
 }
 
 impl<'a> Asked<'a> {
@@ -34,8 +34,8 @@ impl<'a> Asked<'a> {
         entry: &'a Entry,
         facts: &Facts,
     ) -> Self {
-        let listed = facts.name.is_some() || entry.offers(&line.model);
-        Self { operation, vendor: entry.vendor(&line.provider), line, listed }
+        let label = model_label(entry, facts, &line.model);
+        Self { operation, vendor: entry.vendor(&line.provider), line, label }
     }
 
     fn chat(target: &'a Target<'_>) -> Self {
@@ -76,13 +76,11 @@ impl<'a> Asked<'a> {
             .record(time.as_secs_f64());
     }
 
-    /// Models that nobody lists are one: who asks chooses their names.
     fn labels(self) -> Vec<(&'static str, String)> {
-        let model = if self.listed { self.line.model.as_str() } else { "other" };
         vec![
             ("gen_ai_operation_name", self.operation.to_owned()),
             ("gen_ai_provider_name", provider_name(self.vendor).to_owned()),
-            ("gen_ai_request_model", model.to_owned()),
+            ("gen_ai_request_model", self.label.to_owned()),
         ]
     }
 }
@@ -188,6 +186,11 @@ fn ended(span: &Span, target: &Target<'_>, outcome: &'static str, seen: &Seen) {
     let provider = target.choice.provider.clone();
     metrics::counter!("nexus_inference_attempts_total", "provider" => provider, "outcome" => outcome)
         .increment(1);
+}
+
+/// A model's name in metrics. Those that nobody lists are one: who asks chooses their names.
+pub(crate) fn model_label<'m>(entry: &Entry, facts: &Facts, model: &'m str) -> &'m str {
+    if facts.name.is_some() || entry.offers(model) { model } else { "other" }
 }
 
 /// The conventions' name of a provider; its own where they have none.

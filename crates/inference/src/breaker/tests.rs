@@ -65,17 +65,55 @@ async fn dropped_probe_gives_its_place_back() {
     let line =
         || Line { provider: "p".to_owned(), base_url: "u".to_owned(), model: "m".to_owned() };
     for _ in 0..5 {
-        breakers.admit(line()).unwrap().settle(Verdict::Fails);
+        breakers.admit(line(), "m").unwrap().settle(Verdict::Fails);
     }
-    assert!(breakers.admit(line()).is_err());
+    assert!(breakers.admit(line(), "m").is_err());
     let other = Line { model: "n".to_owned(), ..line() };
-    assert!(breakers.admit(other).is_ok(), "only this model is left alone");
+    assert!(breakers.admit(other, "n").is_ok(), "only this model is left alone");
     tokio::time::advance(s(10)).await;
-    let probe = breakers.admit(line()).unwrap();
-    assert!(breakers.admit(line()).is_err());
+    let probe = breakers.admit(line(), "m").unwrap();
+    assert!(breakers.admit(line(), "m").is_err());
     drop(probe);
-    breakers.admit(line()).unwrap().settle(Verdict::Works);
-    assert!(breakers.admit(line()).is_ok() && breakers.admit(line()).is_ok());
+    breakers.admit(line(), "m").unwrap().settle(Verdict::Works);
+    assert!(breakers.admit(line(), "m").is_ok() && breakers.admit(line(), "m").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_takes_no_probe() {
+    let breakers = Breakers::default();
+    let line =
+        || Line { provider: "p".to_owned(), base_url: "u".to_owned(), model: "m".to_owned() };
+    assert_eq!(breakers.look(&line()), None);
+    for _ in 0..5 {
+        breakers.admit(line(), "m").unwrap().settle(Verdict::Fails);
+    }
+    assert_eq!(breakers.look(&line()), Some(s(10)));
+    tokio::time::advance(s(10)).await;
+    assert_eq!((breakers.look(&line()), breakers.look(&line())), (None, None));
+    let _probe = breakers.admit(line(), "m").unwrap();
+    assert_eq!(breakers.look(&line()), Some(WHILE_PROBED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_names_without_number_are_not_all_kept() {
+    let breakers = Breakers::default();
+    let line =
+        |name: String| Line { provider: "p".to_owned(), base_url: String::new(), model: name };
+    let fail = |name: &str, times| {
+        for _ in 0..times {
+            breakers.admit(line(name.to_owned()), "other").unwrap().settle(Verdict::Fails);
+        }
+    };
+    fail("open", 5);
+    for number in 0..2 * MAX_BREAKERS {
+        tokio::time::advance(Duration::from_micros(1)).await;
+        fail(&number.to_string(), 1);
+    }
+    let known = breakers.lock();
+    assert!(known.len() <= MAX_BREAKERS, "{}", known.len());
+    let kept = |name: &str| known.contains_key(&line(name.to_owned()));
+    let last = (2 * MAX_BREAKERS - 1).to_string();
+    assert_eq!((kept("open"), kept("0"), kept(&last)), (true, false, true));
 }
 
 /// What the notes say, written down as plainly as it goes: the whole history, no state.

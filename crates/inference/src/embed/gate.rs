@@ -22,6 +22,8 @@ pub(super) struct Gate<'a> {
     pub(super) cooling: &'a Cooling,
     pub(super) breakers: &'a Breakers,
     /// `None` for the demo, which has no key.
+    /// Its name in metrics.
+    pub(super) label: String,
     pub(super) key: Option<Key<'a>>,
     pub(super) patience: Patience,
     pub(super) deadline: Instant,
@@ -45,9 +47,13 @@ impl Gate<'_> {
     pub(super) async fn enter(&self, tokens: u64, jitter: f64) -> Result<Pass<'_>, Cause> {
         self.rested(jitter).await?;
         let grant = self.leave(tokens).await?;
-        let admitted = self.breakers.admit(self.line.clone());
-        let permit = admitted.map_err(|again| Cause::Open { again })?;
-        Ok(Pass { grant, permit })
+        match self.breakers.admit(self.line.clone(), &self.label) {
+            Ok(permit) => Ok(Pass { grant, permit }),
+            Err(again) => {
+                grant.give_back();
+                Err(Cause::Open { again })
+            }
+        }
     }
 
     /// The request was answered.

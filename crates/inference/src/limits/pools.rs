@@ -55,10 +55,19 @@ struct Seen {
 #[derive(Default)]
 struct Local {
     in_flight: u64,
-    /// Second, tokens taken, tokens used.
-    corrections: Vec<(i64, u64, u64)>,
+    corrections: Vec<Correction>,
     /// What was in the way last time.
     full: Option<Wait>,
+}
+
+/// What the window does not know yet of a request that it counts under this second.
+#[derive(Clone, Copy)]
+struct Correction {
+    second: i64,
+    /// Tokens that it was taken to use.
+    taken: u64,
+    /// Tokens that it used; `None` when it was never made.
+    used: Option<u64>,
 }
 
 /// There is no room for so many tokens under these limits before this moment.
@@ -86,10 +95,29 @@ impl Grant {
         if let Some(granted) = &self.0
             && granted.tokens != used
         {
-            let correction = (granted.second, granted.tokens, used);
-            granted.pool.local().corrections.push(correction);
-            granted.pool.news.notify_one();
+            granted.correct(Some(used));
         }
+    }
+
+    /// Takes the request back, which is not made after all.
+    pub(crate) fn give_back(self) {
+        if let Some(granted) = &self.0 {
+            granted.correct(None);
+        }
+    }
+}
+
+impl Granted {
+    fn correct(&self, used: Option<u64>) {
+        let correction = Correction { second: self.second, taken: self.tokens, used };
+        let mut local = self.pool.local();
+        local.corrections.push(correction);
+        if used.is_none() {
+            // There is room again, perhaps before that moment.
+            local.full = None;
+        }
+        drop(local);
+        self.pool.news.notify_one();
     }
 }
 
@@ -212,8 +240,11 @@ impl Pools {
     fn fresh(&self, pool: &Pool, seen: &Seen) -> (Window, usize) {
         let mut window = seen.window.clone();
         let local = pool.local();
-        for (second, taken, used) in &local.corrections {
-            window.correct(*second, *taken, *used);
+        for Correction { second, taken, used } in &local.corrections {
+            match used {
+                Some(used) => window.correct(*second, *taken, *used),
+                None => window.uncount(*second, *taken),
+            }
         }
         (window, local.corrections.len())
     }

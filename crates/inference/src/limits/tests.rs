@@ -44,6 +44,16 @@ fn tokens_are_reserved_and_settled() {
 }
 
 #[test]
+fn request_that_is_not_made_leaves_its_place() {
+    let mut window = Window::default();
+    let limits = limits(1, 100, 0);
+    assert_eq!(window.take(limits, wish(60), 0), Ok(0));
+    assert_eq!(window.take(limits, wish(60), 0), Err(Full::Until(62_000)));
+    window.uncount(0, 60);
+    assert_eq!(window.take(limits, wish(100), 0), Ok(0));
+}
+
+#[test]
 fn slots_of_a_dead_worker_come_back() {
     let mut window = Window::default();
     let limits = limits(0, 0, 2);

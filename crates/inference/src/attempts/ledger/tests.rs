@@ -33,7 +33,8 @@ async fn attempt_that_is_cut_off_is_listed_with_an_estimate() {
     let request = request();
     let ledger = Ledger::new(&request, now);
     let (facts, seen) = (Facts::default(), Seen::default());
-    let running = ledger.begin("p/m", None, Some(KeyOwner::Operator), &facts, &seen);
+    let operator = Some(KeyOwner::Operator);
+    let running = ledger.begin("p/m", None, operator, &facts, 0, &seen).unwrap();
     tokio::time::advance(Duration::from_millis(7)).await;
     Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("nine char"));
     drop(running);
@@ -56,7 +57,8 @@ async fn failure_is_billed_only_when_the_provider_reports_it_or_we_ended_it() {
     let facts = Facts::default();
     let used = |usage, shown, ours| {
         let seen = Seen::default();
-        let running = ledger.begin("p/m", None, Some(KeyOwner::Operator), &facts, &seen);
+        let operator = Some(KeyOwner::Operator);
+        let running = ledger.begin("p/m", None, operator, &facts, 0, &seen).unwrap();
         if shown {
             Ear { seen: &seen, begun: None, next: &mut Deaf }.take(Piece::Text("four"));
         }
@@ -77,7 +79,9 @@ fn numbers_go_on_after_those_of_a_killed_worker() {
     let cost = Some(Cost { microusd: 40, price: "p/m@1".to_owned() });
     ledger.lost(Attempt { cost: cost.clone(), ..blank(3, "p/m", None) });
     ledger.skip("p/n", None, &Cause::Gone);
-    assert_eq!((ledger.last(), ledger.requests(), ledger.spent()), (4, 1, 40));
+    let entered = ledger.lock();
+    assert_eq!((entered.last, entered.requests, entered.spent), (4, 1, 40));
+    drop(entered);
     let (attempts, total) = ledger.close();
     assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(total, cost);
@@ -91,7 +95,8 @@ fn who_was_not_asked_is_told_from_who_failed() {
     let overloaded = || CallError::new(Class::Overloaded, "");
     ledger.skip("p/m", None, &Cause::Call(overloaded()));
     let (facts, seen) = (Facts::default(), Seen::default());
-    ledger.begin("p/m", None, None, &facts, &seen).failed(&overloaded(), false);
+    let running = ledger.begin("p/m", None, None, &facts, 0, &seen).unwrap();
+    running.failed(&overloaded(), false);
     let (attempts, _) = ledger.close();
     let told: Vec<_> =
         attempts.iter().map(|attempt| (attempt.asked, attempt.failure.as_deref())).collect();
@@ -109,4 +114,37 @@ fn call_that_nobody_answered_was_paid_by_who_paid_for_the_last_tokens() {
     ];
     assert_eq!(payer(&attempts), Some(KeyOwner::Tenant));
     assert_eq!(payer(&attempts[2..]), None);
+}
+
+fn limited(max_attempts: Option<u32>, max_cost_microusd: Option<u64>) -> InferenceRequest {
+    let max_attempts = max_attempts.and_then(std::num::NonZeroU32::new);
+    let limits = AttemptLimits { max_attempts, max_cost_microusd, ..AttemptLimits::default() };
+    InferenceRequest { limits, ..request() }
+}
+
+#[test]
+fn what_runs_together_stays_within_the_budget_together() {
+    let request = limited(None, Some(1000));
+    let ledger = Ledger::new(&request, now);
+    let (facts, seen) = (Facts::default(), Seen::default());
+    let begin = |expected| ledger.begin("p/m", None, None, &facts, expected, &seen);
+    let first = begin(900).unwrap();
+    assert_eq!(begin(900).unwrap_err().label(), "over_budget");
+    assert_eq!(ledger.allows(101).unwrap_err().label(), "over_budget");
+    assert!(ledger.allows(100).is_ok());
+    // It cost nothing in the end: what was reserved for it is free again.
+    drop(first);
+    let _second = begin(1000).unwrap();
+    assert!(ledger.allows(0).is_ok(), "what is free is asked with nothing left");
+    assert!(ledger.allows(1).is_err());
+}
+
+#[test]
+fn what_begins_together_keeps_to_the_number_of_attempts() {
+    let request = limited(Some(2), None);
+    let ledger = Ledger::new(&request, now);
+    let (facts, seen) = (Facts::default(), Seen::default());
+    let begin = || ledger.begin("p/m", None, None, &facts, u64::MAX, &seen);
+    let _both = (begin().unwrap(), begin().unwrap());
+    assert_eq!(begin().unwrap_err().label(), "exhausted");
 }

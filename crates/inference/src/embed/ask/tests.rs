@@ -85,6 +85,7 @@ impl Place {
     fn gate<'a>(&'a self, credential: &'a Credential) -> Gate<'a> {
         let [provider, base_url, model] = ["p", "", "m"].map(str::to_owned);
         Gate {
+            label: "m".to_owned(),
             line: Line { provider, base_url, model },
             credential,
             cooling: &self.cooling,
