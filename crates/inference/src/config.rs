@@ -13,7 +13,7 @@ pub struct Config {
     /// Providers in the order in which `default` tries them: the operator's choice. Others come
     /// before the demo.
     pub prefer: Vec<String>,
-    /// Model calls in flight at once, over all providers.
+    /// Model calls and requests for vectors in flight at once, over all providers.
     pub max_in_flight: NonZeroUsize,
     /// Live text is gathered for so long before it is sent on, for example `25ms`.
     #[serde(with = "humantime_serde")]

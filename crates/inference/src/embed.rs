@@ -57,6 +57,7 @@ impl Handler for Embedder {
         event: &Event<EmbedRequest>,
         delivery: Delivery,
     ) -> Result<Option<Event<EmbedResponse>>, Error> {
+        let _slot = self.0.slot().await;
         let started = Instant::now();
         let waited = self.0.now().millis_since(delivery.stored_at);
         let response = match self.target(event, waited).await {

@@ -100,39 +100,59 @@ impl Drop for Flight<'_> {
     }
 }
 
-/// Opens the news of cancelled and ended runs, from now on.
-pub(crate) async fn news(bus: &Bus, start: Start) -> Result<Reader, nexus_bus::Error> {
+/// The news of cancelled and ended runs.
+#[derive(Debug)]
+pub(crate) struct News {
+    reader: Reader,
+    /// The last message that was read, or was there when this was opened.
+    last: u64,
+}
+
+impl News {
+    /// Opens them, from now on.
+    pub(crate) async fn open(bus: &Bus) -> Result<Self, nexus_bus::Error> {
+        let (_, last) = bus.bounds(EVENTS).await?;
+        Ok(Self { reader: read(bus, last).await?, last })
+    }
+
+    async fn next(&mut self) -> Result<Message, nexus_bus::Error> {
+        let message = self.reader.next().await?;
+        self.last = message.sequence;
+        Ok(message)
+    }
+
+    /// Goes on where it broke off, when the bus is there again.
+    async fn reopen(&mut self, bus: &Bus) {
+        loop {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            match read(bus, self.last).await {
+                Ok(reader) => return self.reader = reader,
+                Err(error) => tracing::debug!(error = %Chain(&error), "reading cancellations"),
+            }
+        }
+    }
+}
+
+/// What comes after this message.
+async fn read(bus: &Bus, last: u64) -> Result<Reader, nexus_bus::Error> {
     let kinds = [EventType::RunsCancel, EventType::RequestsProcessed];
     let filter = Filter::Patterns(kinds.into_iter().map(Pattern::kind).collect());
-    Reader::open(bus, EVENTS, filter, start).await
+    Reader::open(bus, EVENTS, filter, Start::At(last.saturating_add(1))).await
 }
 
 /// Cuts off the calls of runs that are cancelled or end, for ever.
-pub(crate) async fn watch(bus: &Bus, mut reader: Reader, flights: &Flights) {
-    let mut last = None;
+pub(crate) async fn watch(bus: &Bus, mut news: News, flights: &Flights) {
     loop {
-        match reader.next().await {
+        match news.next().await {
             Ok(message) => {
-                last = Some(message.sequence);
                 if let Some(run) = ended(&message) {
                     flights.end(run);
                 }
             }
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "reading cancellations broke off, trying again");
-                reader = reopen(bus, last).await;
+                news.reopen(bus).await;
             }
-        }
-    }
-}
-
-async fn reopen(bus: &Bus, last: Option<u64>) -> Reader {
-    let start = last.map_or(Start::New, |last| Start::At(last + 1));
-    loop {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        match news(bus, start).await {
-            Ok(reader) => return reader,
-            Err(error) => tracing::debug!(error = %Chain(&error), "reading cancellations"),
         }
     }
 }
@@ -152,9 +172,17 @@ fn ended(message: &Message) -> Option<Run> {
 
 #[cfg(test)]
 mod tests {
-    use nexus_contracts::LOCAL_TENANT;
+    use std::path::{Path, PathBuf};
+    use std::process::{Child, Command, Stdio};
+
+    use nexus_bus::{Durability, Spec, Topology};
+    use nexus_contracts::{LOCAL_TENANT, Timestamp};
+    use tempfile::TempDir;
 
     use super::*;
+
+    /// Longest wait for what has to come.
+    const LIMIT: Duration = Duration::from_secs(20);
 
     fn run(tenant: TenantId) -> Run {
         let token = |text| Token::parse(text).unwrap();
@@ -178,5 +206,78 @@ mod tests {
         let flights = Flights::default();
         flights.end(run(LOCAL_TENANT));
         assert!(flights.enter(run(LOCAL_TENANT), Uuid::from_u128(2)).cancelled.is_cancelled());
+    }
+
+    /// A NATS server of its own, which ends with this.
+    struct Nats(Child, TempDir);
+
+    impl Drop for Nats {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    impl Nats {
+        fn start() -> Self {
+            let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            let set = std::env::var_os("NEXUS_SERVERS").map(PathBuf::from);
+            let servers = set.unwrap_or_else(|| workspace.join(".servers"));
+            let data = tempfile::tempdir().unwrap();
+            // By default it allows three quarters of the free disk, and the streams reserve more.
+            let conf = data.path().join("nats.conf");
+            std::fs::write(&conf, "jetstream { max_file_store: 1TB }\n").unwrap();
+            let child = Command::new(servers.join("bin/nats-server"))
+                // 0 would mean 4222.
+                .args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"])
+                .arg(data.path().join("js"))
+                .arg("-c")
+                .arg(&conf)
+                .arg("--ports_file_dir")
+                .arg(data.path())
+                .stderr(Stdio::null())
+                .spawn();
+            Self(child.unwrap(), data)
+        }
+
+        /// A connection to it, with the project's streams.
+        async fn bus(&self) -> Bus {
+            let ports = self.1.path().join(format!("nats-server_{}.ports", self.0.id()));
+            let url = loop {
+                let found = std::fs::read(&ports).ok();
+                let found: Option<serde_json::Value> =
+                    found.and_then(|ports| serde_json::from_slice(&ports).ok());
+                match found {
+                    Some(found) => break found["nats"][0].as_str().unwrap().to_owned(),
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            };
+            let bus = Bus::connect(&url, "test").await.unwrap();
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bus-config");
+            let spec = Spec::read_folder(&folder, Durability::Interval).unwrap();
+            Topology::new(&bus, &spec).apply(false).await.unwrap();
+            bus
+        }
+    }
+
+    async fn cancel(bus: &Bus, number: u128) -> Run {
+        let Run { tenant, channel, conversation, .. } = run(LOCAL_TENANT);
+        let (id, metadata) = (Uuid::from_u128(number), Metadata::at(tenant, channel, conversation));
+        let cancel = RunCancel::of(id, None);
+        let event = Event::new(Uuid::now_v7(), id, metadata, Timestamp::from_micros(0), cancel);
+        bus.publish(&event).await.unwrap();
+        Run::new(&event.metadata, id)
+    }
+
+    #[tokio::test]
+    async fn cancel_while_nobody_reads_right_after_the_start_is_heard() {
+        let nats = Nats::start();
+        let bus = tokio::time::timeout(LIMIT, nats.bus()).await.expect("no server");
+        cancel(&bus, 1).await;
+        let mut news = News::open(&bus).await.unwrap();
+        let cancelled = cancel(&bus, 2).await;
+        news.reopen(&bus).await;
+        let heard = tokio::time::timeout(LIMIT, news.next()).await.expect("it was lost").unwrap();
+        assert_eq!(ended(&heard), Some(cancelled), "only what came after the start");
     }
 }

@@ -1,13 +1,12 @@
 use std::sync::Arc;
 
 use nexus_blobs::Blobs;
-use nexus_bus::{
-    Bus, Chain, Delivery, Handler, Limits, Questions, Reader, Runner, Start, failpoint,
-};
+use nexus_bus::{Bus, Chain, Delivery, Handler, Limits, Questions, Runner, failpoint};
 use nexus_contracts::{
     Attempt, Event, InferenceOutcome, InferenceRequest, InferenceResponse, Timestamp,
 };
 use nexus_vault::Vault;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -24,7 +23,7 @@ use crate::credential::Wallet;
 use crate::embed::{self, Embedder};
 use crate::error::Error;
 use crate::files::{self, FileError};
-use crate::flights::{self, Flights, Run};
+use crate::flights::{self, Flights, News, Run};
 use crate::limits::Pools;
 use crate::live::{Coalesce, live};
 use crate::providers::Providers;
@@ -49,7 +48,7 @@ pub struct Resources {
 /// An inference worker, ready to serve.
 pub struct Inference {
     worker: Arc<Worker>,
-    news: Reader,
+    news: News,
     questions: Questions,
     max_in_flight: usize,
     stop: CancellationToken,
@@ -74,7 +73,7 @@ impl Inference {
         stop: CancellationToken,
     ) -> Result<Self, Error> {
         let catalogs = Catalogs::follow(bus, &stop).await?;
-        let news = flights::news(bus, Start::New).await?;
+        let news = News::open(bus).await?;
         let coalesce = Coalesce { time: config.coalesce, bytes: config.coalesce_bytes.get() };
         let max_in_flight = config.max_in_flight.get();
         let Resources { secrets, vault, blobs } = resources;
@@ -95,7 +94,8 @@ impl Inference {
             rules,
         };
         let (bus, flights) = (bus.clone(), Flights::default());
-        let worker = Worker { bus, engine, blobs, flights, coalesce, now };
+        let slots = Semaphore::new(max_in_flight);
+        let worker = Worker { bus, engine, blobs, flights, coalesce, slots, now };
         Ok(Self { worker: Arc::new(worker), news, questions, max_in_flight, stop })
     }
 
@@ -150,6 +150,8 @@ pub(crate) struct Worker {
     blobs: Blobs,
     flights: Flights,
     coalesce: Coalesce,
+    /// Calls and requests for vectors share them: each kind has a runner of its own.
+    slots: Semaphore,
     now: fn() -> Timestamp,
 }
 
@@ -163,6 +165,7 @@ impl Handler for Worker {
         event: &Event<InferenceRequest>,
         delivery: Delivery,
     ) -> Result<Option<Event<InferenceResponse>>, Error> {
+        let _slot = self.slot().await;
         let started = Instant::now();
         let span = tracing::info_span!(
             "inference",
@@ -327,6 +330,12 @@ impl Worker {
         };
         let (ended, ()) = tokio::join!(asking, publisher.run());
         Ok(ended)
+    }
+
+    /// Leave to work on one event; the wait for it counts as the event's wait for a start.
+    pub(crate) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it.
+        self.slots.acquire().await.ok()
     }
 
     pub(crate) fn providers(&self) -> &Providers {

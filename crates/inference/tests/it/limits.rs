@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nexus_bench::mockllm::Options;
-use nexus_bus::{Bucket, Records, Shelf};
-use nexus_contracts::{InferenceRequest, KeyOwner, Message, Role};
+use nexus_bench::mockllm::{Fault, Options};
+use nexus_bus::{Bucket, EVENTS, Filter, Reader, Records, Shelf, Start};
+use nexus_contracts::{
+    EmbedRequest, Event, EventType, InferenceRequest, KeyOwner, Message, Pattern, Role,
+    StoredSubject,
+};
+use nexus_inference::Config;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::world::{Screen, World, failure, now, request, text, within};
 
@@ -46,6 +51,53 @@ async fn limit_holds_over_all_workers_and_nothing_is_lost() {
         assert_eq!((text(&response), response.model.as_str()), ("DONE hi", "spare/mock-spare"));
     }
     assert_eq!(world.mock.stats().chat, 40);
+}
+
+#[tokio::test]
+async fn calls_that_are_not_made_use_up_no_limit() {
+    let limits = json!({ "limits": { "requests_per_minute": 8 } });
+    let world = World::with(Options::default(), limits, now).await;
+    world.mock.fail_next(Fault::Status(500), 5);
+    for _ in 0..2 {
+        assert_eq!(failure(&world.asked("mock/mock-plain", "hi").await).0, "provider_overloaded");
+    }
+    // It is left alone for ten seconds: none of these is put to it.
+    for _ in 0..8 {
+        assert_eq!(failure(&world.asked("mock/mock-plain", "hi").await).0, "provider_overloaded");
+    }
+    assert_eq!(world.mock.stats().chat, 5);
+    let other = world.asked("mock/mock-plain-tok2", "hi").await;
+    assert_eq!(text(&other), "DONE hi w1");
+}
+
+#[tokio::test]
+async fn calls_and_requests_for_vectors_share_the_slots() {
+    let world = World::idle(Options::default(), json!({})).await;
+    let config = Config { max_in_flight: std::num::NonZeroUsize::MIN, ..Config::default() };
+    world.join_as(config).await;
+    world.listed("mock/mock-plain").await;
+    let call = world.put(request("mock/mock-plain-lat700")).await;
+    within("the call", async || (world.mock.stats().chat == 1).then_some(())).await;
+    // It is refused at once, when its turn comes.
+    let inputs = EmbedRequest {
+        model: "default".to_owned(),
+        inputs: Vec::new(),
+        dimensions: None,
+        start_within_ms: 30_000,
+        timeout_ms: 1000,
+    };
+    let embed = Event::new(Uuid::now_v7(), Uuid::now_v7(), call.metadata.clone(), now(), inputs);
+    world.bus.publish(&embed).await.unwrap();
+    let kinds = [EventType::InferenceResponse, EventType::InferenceEmbedded];
+    let filter = Filter::Patterns(kinds.into_iter().map(Pattern::kind).collect());
+    let mut reader = Reader::open(&world.bus, EVENTS, filter, Start::First).await.unwrap();
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        let next = tokio::time::timeout(crate::world::LIMIT, reader.next()).await;
+        let message = next.expect("no answer in time").unwrap();
+        ended.push(StoredSubject::parse(&message.subject).unwrap().kind);
+    }
+    assert_eq!(ended, kinds.map(|kind| kind.as_str().to_owned()));
 }
 
 #[tokio::test]

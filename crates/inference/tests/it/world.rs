@@ -179,6 +179,12 @@ impl World {
         tokio::spawn(inference.run());
     }
 
+    /// The same with these settings of its own.
+    pub(crate) async fn join_as(&self, config: Config) {
+        let inference = open_as(&self.bus, &self.data, now, self.stop.clone(), config).await;
+        tokio::spawn(inference.run());
+    }
+
     /// One more worker, to be killed.
     pub(crate) async fn join_doomed(&self) -> Doomed {
         let runtime =
@@ -377,6 +383,16 @@ async fn open(
     now: fn() -> Timestamp,
     stop: CancellationToken,
 ) -> Inference {
+    open_as(bus, data, now, stop, Config::default()).await
+}
+
+async fn open_as(
+    bus: &Bus,
+    data: impl AsRef<Path>,
+    now: fn() -> Timestamp,
+    stop: CancellationToken,
+    config: Config,
+) -> Inference {
     let secrets: Secrets = Arc::new(|name: &str| match (name, name.strip_prefix("WALL_")) {
         ("MOCK_KEY", _) => Some(SecretString::from(KEY)),
         // Each of these is a key of its own: what one provider thinks of it says nothing about
@@ -386,7 +402,7 @@ async fn open(
     });
     let blobs = Blobs::open(&nexus_blobs::Config::default(), data.as_ref()).unwrap();
     let resources = Resources { secrets, vault: None, blobs };
-    Inference::open(bus, Config::default(), resources, now, stop).await.unwrap()
+    Inference::open(bus, config, resources, now, stop).await.unwrap()
 }
 
 pub(crate) fn echo_tool() -> ToolSpec {
