@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +16,9 @@ use sse_stream::SseByteStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
-use crate::call::{Call, CallError, Class, Completion, EmbedCall, Embedding, Provider, Sink};
+use crate::call::{
+    Call, CallError, Class, Completion, EmbedCall, Embedding, Piece, Provider, Sink,
+};
 use crate::credential::Credential;
 use crate::settings::Patience;
 use crate::wire::{self, Codec, Decoder, Event, Opened, Progress, Question};
@@ -164,7 +168,10 @@ impl HttpProvider {
         first_byte: Instant,
         sink: &mut dyn Sink,
     ) -> Result<Completion, CallError> {
-        let mut events = Box::pin(SseByteStream::new(pieces(response, patience)));
+        let begun = Arc::new(AtomicBool::new(false));
+        let mut ear = Ear { begun: &begun, next: sink };
+        let pieces = pieces(response, patience, Arc::clone(&begun));
+        let mut events = Box::pin(SseByteStream::new(pieces));
         let mut began = false;
         let mut progress = Progress::More;
         loop {
@@ -180,7 +187,7 @@ impl HttpProvider {
                 Some(Ok(event)) => {
                     began = true;
                     let data = event.data.unwrap_or_default();
-                    progress = decoder.event(Event { data: &data }, sink)?;
+                    progress = decoder.event(Event { data: &data }, &mut ear)?;
                 }
                 Some(Err(_)) if progress == Progress::Finished => break,
                 Some(Err(error)) => {
@@ -284,12 +291,30 @@ enum Break {
     Connection(String),
 }
 
+/// Hears when an answer begins.
+struct Ear<'a> {
+    begun: &'a AtomicBool,
+    next: &'a mut dyn Sink,
+}
+
+impl Sink for Ear<'_> {
+    fn take(&mut self, piece: Piece<'_>) {
+        self.begun.store(true, Ordering::Relaxed);
+        self.next.take(piece);
+    }
+}
+
 /// A body's pieces, with a limit on each silence and on the whole. Comments end a silence too.
-fn pieces(response: Response, patience: Patience) -> impl Stream<Item = Result<Bytes, Break>> {
+fn pieces(
+    response: Response,
+    patience: Patience,
+    begun: Arc<AtomicBool>,
+) -> impl Stream<Item = Result<Bytes, Break>> {
     let body = response.bytes_stream().boxed();
-    let pieces = stream::unfold((body, 0), move |(mut body, read)| async move {
-        // Some servers send the headers at once and think then.
-        let idle = if read == 0 { patience.first_byte.max(patience.idle) } else { patience.idle };
+    let pieces = stream::unfold((body, 0, begun), move |(mut body, read, begun)| async move {
+        // Some servers send the headers at once, or that they work on it, and think then.
+        let begun_now = begun.load(Ordering::Relaxed);
+        let idle = if begun_now { patience.idle } else { patience.first_byte.max(patience.idle) };
         let piece = match timeout(idle, body.next()).await {
             Err(_) => Err(Break::Idle(idle)),
             Ok(None) => return None,
@@ -301,7 +326,7 @@ fn pieces(response: Response, patience: Patience) -> impl Stream<Item = Result<B
             Ok(Some(Ok(piece))) => Ok(piece),
         };
         let read = read + piece.as_ref().map_or(0, Bytes::len);
-        Some((piece, (body, read)))
+        Some((piece, (body, read, begun)))
     });
     // Some servers leave out the empty line after the last event.
     pieces.chain(stream::once(async { Ok(Bytes::from_static(b"\n\n")) }))

@@ -46,7 +46,7 @@ pub struct Endpoint {
     #[serde(default)]
     pub discover: bool,
     /// Longest wait for the answer to begin; `None` is 15 s, and 120 s on this machine, where
-    /// a model may have to be loaded first.
+    /// a model may have to be loaded first, and six times as long where the model is to think.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub first_byte_timeout: Option<Duration>,
@@ -84,7 +84,9 @@ pub struct DemoSettings {
 /// How long a provider may be silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {
+    /// Until the answer begins, and between whatever precedes its first piece.
     pub(crate) first_byte: Duration,
+    /// Within the answer, from its first piece on.
     pub(crate) idle: Duration,
 }
 

@@ -86,14 +86,17 @@ impl<'r> Target<'r> {
     pub(crate) fn waits(&self, others: bool, first_token: Duration) -> Waits {
         let explicit = self.entry.endpoint().and_then(|endpoint| endpoint.first_byte_timeout);
         let thinks = matches!(self.request.sampling.reasoning, Some(Effort::Medium | Effort::High));
-        let usual = if thinks { first_token * THINKING } else { first_token };
-        let own = others.then(|| explicit.unwrap_or(usual));
-        waits(self.request.limits, self.entry.patience(), own)
+        let times = if thinks && explicit.is_none() { THINKING } else { 1 };
+        let own = others.then(|| explicit.unwrap_or(first_token));
+        waits(self.request.limits, self.entry.patience(), own, times)
     }
 }
 
-/// Pure part of [`Target::waits`]; `own` is the settings' limit for the first token.
-fn waits(limits: AttemptLimits, settings: Patience, own: Option<Duration>) -> Waits {
+/// Pure part of [`Target::waits`]; `own` is the settings' limit for the first token. The model may
+/// think so many `times` as long as the settings say.
+fn waits(limits: AttemptLimits, settings: Patience, own: Option<Duration>, times: u32) -> Waits {
+    let settings = Patience { first_byte: settings.first_byte * times, ..settings };
+    let own = own.map(|own| own * times);
     let asked = limits.first_token_ms.map(Duration::from_millis);
     let idle = limits.idle_ms.map(Duration::from_millis);
     let first_token = match (asked, own) {
@@ -123,14 +126,14 @@ mod tests {
     fn requests_limits_shorten_and_never_lengthen() {
         let none = AttemptLimits::default();
         let usual = Waits { patience: SETTINGS, first_token: None, hurried: false };
-        assert_eq!(waits(none, SETTINGS, None), usual);
+        assert_eq!(waits(none, SETTINGS, None, 1), usual);
 
         let failover = Waits {
             patience: Patience { first_byte: s(10), idle: s(20) },
             first_token: Some(s(10)),
             hurried: false,
         };
-        assert_eq!(waits(none, SETTINGS, Some(s(10))), failover);
+        assert_eq!(waits(none, SETTINGS, Some(s(10)), 1), failover);
 
         let hasty = AttemptLimits { first_token_ms: Some(3000), idle_ms: Some(2000), ..none };
         let hurried = Waits {
@@ -138,12 +141,30 @@ mod tests {
             first_token: Some(s(3)),
             hurried: true,
         };
-        assert_eq!(waits(hasty, SETTINGS, Some(s(10))), hurried);
+        assert_eq!(waits(hasty, SETTINGS, Some(s(10)), 1), hurried);
+        assert_eq!(waits(hasty, SETTINGS, Some(s(10)), THINKING), hurried);
 
         let slow = AttemptLimits { first_token_ms: Some(60_000), idle_ms: Some(60_000), ..none };
         assert_eq!(
-            waits(slow, SETTINGS, None),
+            waits(slow, SETTINGS, None, 1),
             Waits { patience: SETTINGS, first_token: Some(s(60)), hurried: false }
         );
+    }
+
+    #[test]
+    fn model_that_thinks_may_be_silent_for_longer_before_its_answer_and_no_longer_within() {
+        let none = AttemptLimits::default();
+        let alone = Waits {
+            patience: Patience { first_byte: s(90), idle: s(20) },
+            first_token: None,
+            hurried: false,
+        };
+        assert_eq!(waits(none, SETTINGS, None, THINKING), alone);
+        let failover = Waits {
+            patience: Patience { first_byte: s(60), idle: s(20) },
+            first_token: Some(s(60)),
+            hurried: false,
+        };
+        assert_eq!(waits(none, SETTINGS, Some(s(10)), THINKING), failover);
     }
 }

@@ -136,6 +136,28 @@ async fn server_may_think_after_its_headers() {
 }
 
 #[tokio::test]
+async fn model_may_think_after_its_first_event() {
+    let (listener, url) = listen().await;
+    let mut settings = settings(&url);
+    settings["idle_timeout"] = json!("200ms");
+    let world = World::with(Options::default(), settings, now).await;
+    let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
+    let (mut socket, _) = accept(&listener).await;
+    socket.write_all(STREAM.as_bytes()).await.unwrap();
+    // As `response.created`: it has begun to work, and says nothing of the answer.
+    let began = b"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n";
+    socket.write_all(began).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    socket
+        .write_all(
+            b"data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n",
+        )
+        .await
+        .unwrap();
+    assert_eq!(text(&world.answer(&request).await), "a");
+}
+
+#[tokio::test]
 async fn answer_without_done_and_without_last_empty_line_is_whole() {
     let (listener, url) = listen().await;
     let world = World::with(Options::default(), settings(&url), now).await;
