@@ -156,3 +156,23 @@ async fn samples_are_weighed_and_shown_only_at_the_end() {
         assert!(matches!(chunk.delta, ChunkDelta::Begin { .. }), "{chunk:?}");
     }
 }
+
+#[tokio::test]
+async fn samples_stay_within_the_budget_together() {
+    let model = "mock/mock-plain-itl20-tok20";
+    // A thousand tokens, which nobody limits, are expected to cost twenty thousand.
+    let prices = json!([{ "from": "2026-01-01", "input": 10.0, "output": 20.0 }]);
+    let facts = json!({ "name": model, "context_tokens": 8192, "prices": prices });
+    // On this machine only who takes a key takes money.
+    let charged = json!({ "api_key_env": "MOCK_KEY" });
+    let entries = [("model.mock".to_owned(), facts)];
+    let world = World::built(Options::default(), charged, &entries, now).await;
+    let sampling = Sampling { samples: NonZeroU8::new(5), ..Sampling::default() };
+    let limits = AttemptLimits { max_cost_microusd: Some(30_000), ..AttemptLimits::default() };
+    let asked = world.put(InferenceRequest { sampling, limits, ..request(model) }).await;
+    let response = world.answer(&asked).await;
+    assert!(text(&response).ends_with("w19"), "{response:?}");
+    let refused = (model, Some("over_budget"));
+    assert_eq!(attempts(&response), [(model, None), refused, refused, refused, refused]);
+    assert_eq!(world.mock.stats().chat, 1);
+}
