@@ -182,14 +182,7 @@ impl Embedder {
                 })
             }
             Some(Err(cause)) => {
-                if let Cause::Call(error) = &cause {
-                    if error.class == Class::Transport {
-                        providers.doubt();
-                    }
-                    if error.refuses_the_key() {
-                        providers.wallet().refused(event.metadata.tenant, &credential).await;
-                    }
-                }
+                self.learn(event, &credential, &cause).await;
                 let error = said(cause.outcome(&choice.provider, place, &model));
                 tracing::warn!(%model, class = cause.label(), error = %error.message, "embedding call failed");
                 Err(error)
@@ -206,6 +199,17 @@ impl Embedder {
             duration_ms: 0,
             cost: cost.flatten(),
             key: credential.owner,
+        }
+    }
+
+    /// Those who ask next are spared what a failure tells.
+    async fn learn(&self, event: &Event<EmbedRequest>, credential: &Credential, cause: &Cause) {
+        let Cause::Call(error) = cause else { return };
+        if error.class == Class::Transport {
+            self.0.providers().doubt();
+        }
+        if error.refuses_the_key() {
+            self.0.providers().wallet().refused(event.metadata.tenant, credential).await;
         }
     }
 

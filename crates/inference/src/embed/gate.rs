@@ -46,6 +46,10 @@ impl Gate<'_> {
     /// Waits for leave for a request of about so many tokens. `jitter` is from 0.5 to 1.5.
     pub(super) async fn enter(&self, tokens: u64, jitter: f64) -> Result<Pass<'_>, Cause> {
         self.rested(jitter).await?;
+        // Before a request is counted that would not be made.
+        if let Some(again) = self.breakers.look(&self.line) {
+            return Err(Cause::Open { again });
+        }
         let grant = self.leave(tokens).await?;
         match self.breakers.admit(self.line.clone(), &self.label) {
             Ok(permit) => Ok(Pass { grant, permit }),

@@ -142,7 +142,7 @@ async fn model_may_think_after_its_first_event() {
     settings["idle_timeout"] = json!("200ms");
     let world = World::with(Options::default(), settings, now).await;
     let request = world.ask("mock/m", vec![Message::text(Role::User, "hi")], Vec::new()).await;
-    let (mut socket, _) = accept(&listener).await;
+    let (mut socket, _) = accept(&listener, CHAT).await;
     socket.write_all(STREAM.as_bytes()).await.unwrap();
     // As `response.created`: it has begun to work, and says nothing of the answer.
     let began = b"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n";
