@@ -270,7 +270,7 @@ fn signal_pid(pid: Option<u32>, signal: Signal) {
 /// A copy of `bus-config` with short windows, a mock provider, and an agent with the test tool.
 fn configure(folder: &Path, llm: &str, impatient: bool) -> Result<()> {
     let (from, to) = (repository().join("bus-config"), folder.join("bus-config"));
-    for kind in ["streams", "agents", "providers", "tenants"] {
+    for kind in ["streams", "agents", "tenants"] {
         std::fs::create_dir_all(to.join(kind))?;
         for file in std::fs::read_dir(from.join(kind))? {
             let file = file?;
