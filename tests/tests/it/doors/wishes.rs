@@ -86,7 +86,7 @@ async fn a_stream_that_fails_before_its_first_word_has_the_status_of_the_failure
     let caller = Caller::local(&doors().await.nexus);
     let body = json!({ "model": "nexus/broken", "messages": [user("x")], "stream": true });
     let failed = caller.post("/v1/chat/completions", &body).send().await.unwrap();
-    assert_eq!(failed.status(), 502);
+    assert_eq!(failed.status(), 400);
     let error: Value = failed.json().await.unwrap();
     assert_eq!(error["error"]["code"], "provider_invalid", "{error}");
 }
