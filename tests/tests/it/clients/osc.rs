@@ -117,7 +117,10 @@ async fn oscsend_asks_over_tcp_in_liblos_framing() {
     assert_eq!(done.last().unwrap(), "answered");
     let runs: BTreeSet<String> =
         dump.all("/nexus/1/accepted").into_iter().map(|accepted| accepted[2].clone()).collect();
-    assert_eq!(runs.len(), 1, "asked twice: {runs:?}");
+    // An answer that was there before the first repeat over UDP comes without its acceptance.
+    assert!(runs.len() <= 1, "asked twice: {runs:?}");
+    let answers: BTreeSet<Vec<String>> = dump.all("/nexus/1/done").into_iter().collect();
+    assert_eq!(answers.len(), 1, "answered twice: {answers:?}");
 }
 
 /// Says hello from UDP again, so that replies go there, and repeats the question.
