@@ -1,7 +1,6 @@
 //! The settings that this worker reads, live.
 
 use nexus_bus::{Bucket, Bus, Catalog};
-use nexus_contracts::Tenant;
 use tokio_util::sync::CancellationToken;
 
 use crate::models::ModelSettings;
@@ -14,7 +13,6 @@ pub(crate) struct Catalogs {
     pub(crate) providers: Catalog<ProviderSettings>,
     pub(crate) routes: Catalog<RouteSettings>,
     pub(crate) models: Catalog<ModelSettings>,
-    pub(crate) tenants: Catalog<Tenant>,
 }
 
 impl Catalogs {
@@ -28,7 +26,6 @@ impl Catalogs {
             providers: Catalog::follow(bus, config, "provider", stop.clone()).await?,
             routes: Catalog::follow(bus, config, "route", stop.clone()).await?,
             models: Catalog::follow(bus, config, "model", stop.clone()).await?,
-            tenants: Catalog::follow(bus, config, "tenant", stop.clone()).await?,
         })
     }
 }

@@ -69,7 +69,7 @@ impl Wallet {
         }
         if let Some(own) = self.own(speaker, provider).await? {
             // Such addresses are public ones.
-            if own.base_url.is_some() && self.is(speaker.tenant, |known| known.local_models_only) {
+            if own.base_url.is_some() && self.local_models_only(speaker.tenant) {
                 let message = "the key has an address of its own, and nothing outside this machine may be asked";
                 return Err(CallError::new(Class::Invalid, message));
             }
@@ -160,6 +160,11 @@ impl Wallet {
 
     fn may_use_operators(&self, tenant: TenantId) -> bool {
         self.is(tenant, |known| known.allow_operator_llm)
+    }
+
+    /// Whether nothing outside this machine may be asked for this tenant.
+    pub(crate) fn local_models_only(&self, tenant: TenantId) -> bool {
+        self.is(tenant, |known| known.local_models_only)
     }
 
     /// What the settings say of a tenant; no of one that they do not know.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nexus_bus::{Bucket, Bus, Chain};
-use nexus_contracts::{InferenceRequest, Metadata, TenantId};
+use nexus_contracts::{InferenceRequest, Metadata};
 use tokio::sync::Notify;
 
 use crate::call::{Class, Provider};
@@ -129,19 +129,13 @@ impl Providers {
         let sticky = if auto { self.sticky.load(place).await } else { None };
         let closed = self.closed(place);
         let own_keys = self.wallet.own_keys(place, &closed).await;
-        let local_models_only = self.local_models_only(place.tenant);
+        let local_models_only = self.wallet.local_models_only(place.tenant);
         let asker = Asker { local_models_only, closed: &closed, own_keys: &own_keys, sticky };
         let plan = self.routed(|world| routing::plan(request, world, asker))?;
         if let Some(tier) = plan.remember {
             self.sticky.store(place, sticky, tier).await;
         }
         Ok(plan)
-    }
-
-    /// Whether nothing outside this machine may be asked for this tenant.
-    fn local_models_only(&self, tenant: TenantId) -> bool {
-        let tenants = self.catalogs.tenants.entries();
-        tenants.values().any(|known| known.id == tenant && known.local_models_only)
     }
 
     /// What is known of a provider's model.
@@ -174,7 +168,7 @@ impl Providers {
     pub(crate) async fn embedder(&self, place: &Metadata) -> Option<String> {
         let own_keys = self.wallet.own_keys(place, &self.closed(place)).await;
         let mut offers = self.offers(&self.entries());
-        let everywhere = !self.local_models_only(place.tenant);
+        let everywhere = !self.wallet.local_models_only(place.tenant);
         offers.retain(|offer| everywhere || offer.local);
         for offer in &mut offers {
             offer.available |= offer.reachable && own_keys.contains(&offer.provider);

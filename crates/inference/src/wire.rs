@@ -37,7 +37,7 @@ pub(crate) fn codec(settings: &ProviderSettings, address: &Url) -> Box<dyn Codec
     }
 }
 
-/// One protocol, both ways.
+/// One protocol, both ways. What a protocol does not say otherwise is as OpenAI has it.
 pub(crate) trait Codec: Send + Sync {
     /// A call: what is sent, and what reads the answer.
     ///
@@ -46,22 +46,32 @@ pub(crate) trait Codec: Send + Sync {
     fn open(&self, call: Call<'_>) -> Result<Opened, CallError>;
 
     /// Headers of every request; the key's is marked sensitive.
-    fn headers(&self, key: Option<&str>) -> HeaderMap;
+    fn headers(&self, key: Option<&str>) -> HeaderMap {
+        bearer_headers(key)
+    }
 
     /// Path of the list of models after the base URL, with its query.
-    fn models_path(&self) -> &'static str;
+    fn models_path(&self) -> &'static str {
+        "/models"
+    }
 
     /// Names of the models in such a list, in its order.
-    fn models(&self, body: &[u8]) -> Result<Vec<String>, CallError>;
+    fn models(&self, body: &[u8]) -> Result<Vec<String>, CallError> {
+        reported::ids(body)
+    }
 
     /// What asks for vectors.
     ///
     /// # Errors
     /// Of class `Invalid` where the protocol has none.
-    fn embed(&self, call: EmbedCall<'_>) -> Result<Question, CallError>;
+    fn embed(&self, call: EmbedCall<'_>) -> Result<Question, CallError> {
+        embeddings::question(call)
+    }
 
     /// The vectors in an answer to that.
-    fn embedded(&self, call: EmbedCall<'_>, body: &[u8]) -> Result<Embedding, CallError>;
+    fn embedded(&self, call: EmbedCall<'_>, body: &[u8]) -> Result<Embedding, CallError> {
+        embeddings::vectors(call, body)
+    }
 }
 
 /// A request without what every request of the protocol has.

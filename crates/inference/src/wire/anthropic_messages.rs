@@ -44,10 +44,6 @@ impl Codec for AnthropicMessages {
         "/models?limit=1000"
     }
 
-    fn models(&self, body: &[u8]) -> Result<Vec<String>, CallError> {
-        reported::ids(body)
-    }
-
     fn embed(&self, _call: EmbedCall<'_>) -> Result<Question, CallError> {
         let message = "Anthropic's API makes no embeddings; name a model of another provider, for example of openai or gemini";
         Err(CallError::new(Class::Invalid, message))

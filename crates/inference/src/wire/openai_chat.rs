@@ -10,8 +10,8 @@ mod request;
 
 use reqwest::header::HeaderMap;
 
-use super::{Codec, Opened, Question, bearer_headers, embeddings, reported};
-use crate::call::{Call, CallError, EmbedCall, Embedding};
+use super::{Codec, Opened, Question};
+use crate::call::{Call, CallError};
 
 /// The codec of chat completions.
 #[derive(Debug, Clone, Copy)]
@@ -45,25 +45,5 @@ impl Codec for OpenAiChat {
             body: request::body(call, self.limit),
         };
         Ok(Opened { question, decoder: Box::new(decode::Answer::default()) })
-    }
-
-    fn headers(&self, key: Option<&str>) -> HeaderMap {
-        bearer_headers(key)
-    }
-
-    fn models_path(&self) -> &'static str {
-        "/models"
-    }
-
-    fn models(&self, body: &[u8]) -> Result<Vec<String>, CallError> {
-        reported::ids(body)
-    }
-
-    fn embed(&self, call: EmbedCall<'_>) -> Result<Question, CallError> {
-        embeddings::question(call)
-    }
-
-    fn embedded(&self, call: EmbedCall<'_>, body: &[u8]) -> Result<Embedding, CallError> {
-        embeddings::vectors(call, body)
     }
 }

@@ -4,7 +4,6 @@
 //! the next request. The protocol has no seed and no stop words.
 
 use nexus_contracts::{Finish, Message, ResponseFormat, Role, Usage, sha256_hex_of};
-use reqwest::header::HeaderMap;
 use rig_core::completion::CompletionRequest;
 use rig_core::message::{
     AssistantContent, Opaque, Reasoning, Text, ToolCall, ToolFunction, ToolName,
@@ -15,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::rig::{self, Notice, Protocol};
-use super::{Codec, Opened, Question, bearer_headers, embeddings, failure, reported};
-use crate::call::{Call, CallError, Class, EmbedCall, Embedding};
+use super::{Codec, Opened, failure, reported};
+use crate::call::{Call, CallError, Class};
 
 /// Characters of a cache key; OpenAI takes 64.
 const CACHE_KEY: usize = 32;
@@ -58,26 +57,6 @@ impl OpenAiResponses {
 impl Codec for OpenAiResponses {
     fn open(&self, call: Call<'_>) -> Result<Opened, CallError> {
         rig::open(*self, call)
-    }
-
-    fn headers(&self, key: Option<&str>) -> HeaderMap {
-        bearer_headers(key)
-    }
-
-    fn models_path(&self) -> &'static str {
-        "/models"
-    }
-
-    fn models(&self, body: &[u8]) -> Result<Vec<String>, CallError> {
-        reported::ids(body)
-    }
-
-    fn embed(&self, call: EmbedCall<'_>) -> Result<Question, CallError> {
-        embeddings::question(call)
-    }
-
-    fn embedded(&self, call: EmbedCall<'_>, body: &[u8]) -> Result<Embedding, CallError> {
-        embeddings::vectors(call, body)
     }
 }
 
